@@ -1,0 +1,1 @@
+"""The HTTP edge: knows Starlette, knows no model."""

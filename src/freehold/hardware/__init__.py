@@ -1,0 +1,1 @@
+"""What is known about model files and machines: facts are read, never guessed."""

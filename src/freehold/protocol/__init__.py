@@ -1,0 +1,1 @@
+"""The wire as values: parse, translate, join. No I/O, no clock, no framework."""

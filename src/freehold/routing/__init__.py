@@ -1,0 +1,1 @@
+"""Which model, whether, and when: names, admission, leases."""

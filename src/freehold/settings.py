@@ -1,0 +1,243 @@
+"""One typed tree of settings: default < freehold.toml < environment FREEHOLD_* < flag.
+
+A value that does not fit is refused with its key, the value and where it came from. The environment's name of a key is
+FREEHOLD_ and the path in capitals: `port` is FREEHOLD_PORT, `queue.size` is FREEHOLD_QUEUE_SIZE; tables and lists are
+given there as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from freehold.errors import SettingsError
+
+CHAT_ALIASES = (
+    "gpt-5.2",
+    "gpt-5.1",
+    "gpt-5",
+    "gpt-5-mini",
+    "gpt-5-nano",
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-4.1-nano",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-4-turbo",
+    "gpt-4",
+    "gpt-3.5-turbo",
+    "gpt-3.5-turbo-instruct",
+)
+EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
+CHAT_DEFAULT, EMBEDDING_DEFAULT = "@chat", "@embedding"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class QueueSettings(_Section):
+    size: int = Field(64, ge=0, le=100_000, description="Requests that may wait for one model; one more is answered 429.")
+    timeout: Seconds = Field(60.0, description="Seconds a request may wait for its turn, loading included; then 503.")
+
+
+class EngineSettings(_Section):
+    slots: int = Field(4, ge=1, le=256, description="Requests a model serves at the same time.")
+    context: int = Field(
+        4096, ge=128, le=16_777_216, description="Tokens of context for each request, capped by the model's own."
+    )
+    max_output_tokens: int = Field(2048, ge=1, description="Tokens generated when the request sets no limit.")
+    threads: int = Field(0, ge=0, le=1024, description="Threads of a model's engine; 0 chooses the usable physical cores.")
+    sandbox: Literal["auto", "require", "off"] = Field(
+        "auto", description="Worker without a network: where the OS allows it, or the model does not start, or never."
+    )
+
+
+class TimeoutSettings(_Section):
+    load: Seconds = Field(300.0, description="Seconds a model may take to load.")
+    first_token: Seconds = Field(600.0, description="Seconds until the engine's first byte of an answer.")
+    idle: Seconds = Field(120.0, description="Seconds between two pieces of a streamed answer.")
+    write: Seconds = Field(60.0, description="Seconds a client may take to accept a piece; then it is cut off.")
+    heartbeat: Seconds = Field(2.0, description="Seconds between two looks at a worker's health.")
+    hang: Seconds = Field(8.0, description="Seconds without a sign of life after which a worker is replaced.")
+    drain: Seconds = Field(30.0, description="Seconds that running requests get to finish when the server stops.")
+
+
+class Settings(_Section):
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; any but loopback needs an API key.")
+    port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    api_key: SecretStr | None = Field(None, description="Key that clients must send as a bearer token.")
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("freehold")), description="Folder of models and state."
+    )
+    default_chat: str = Field("smollm2:135m", description="Model that OpenAI's chat names resolve to.")
+    default_embedding: str = Field("all-minilm:22m", description="Model that OpenAI's embedding names resolve to.")
+    aliases: dict[str, str] = Field(
+        default_factory=lambda: dict.fromkeys(CHAT_ALIASES, CHAT_DEFAULT) | dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT),
+        description="Names that stand for a model. `@chat` and `@embedding` are the defaults above. Given entries are added "
+        'to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
+    )
+    starter: bool = Field(True, description="Whether `freehold up` pulls the default models when they are missing.")
+    preload: bool = Field(True, description="Whether `freehold up` loads the default models, or waits for a first request.")
+    unknown_parameters: Literal["refuse", "ignore"] = Field(
+        "refuse", description="Unknown request fields: answer 400, or ignore them and name them in `x-freehold-ignored`."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Host names, besides loopback and `host`, under which clients may reach the server."
+    )
+    allowed_origins: tuple[str, ...] = Field((), description="Web origins that may call the server from a browser.")
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body accepted, in bytes.")
+    queue: QueueSettings = QueueSettings()
+    engine: EngineSettings = EngineSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+
+
+@dataclass(frozen=True)
+class _Given:
+    value: Any
+    source: str
+
+
+def load(config: Path | None = None, flags: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Settings from all sources. `flags` maps dotted keys to values; a None is a flag that was not given.
+
+    Raises SettingsError naming key, value and source, or the file that does not parse.
+    """
+    env = os.environ if env is None else env
+    given: dict[str, _Given] = {}
+    for source in (_from_file(config, env), _from_environment(env), _from_flags(flags or {})):
+        given.update(source)
+    tree: dict[str, Any] = {}
+    for key, item in given.items():
+        node = tree
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = item.value
+    if isinstance(tree.get("aliases"), dict):
+        built_in = dict.fromkeys(CHAT_ALIASES, CHAT_DEFAULT) | dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT)
+        tree["aliases"] = {name: target for name, target in {**built_in, **tree["aliases"]}.items() if target != ""}
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise _explained(error, given) from None
+    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+
+
+def config_path(config: Path | None, env: Mapping[str, str]) -> Path | None:
+    """The configuration file in force: as asked for, else ./freehold.toml, else the user's own, else none."""
+    asked = config or (Path(env["FREEHOLD_CONFIG"]) if env.get("FREEHOLD_CONFIG") else None)
+    if asked is not None:
+        if not asked.is_file():
+            raise SettingsError(f"The configuration file {asked} does not exist.", "Create it, or leave --config out.")
+        return asked
+    usual = (Path("freehold.toml"), Path(platformdirs.user_config_dir("freehold")) / "freehold.toml")
+    return next((path for path in usual if path.is_file()), None)
+
+
+def _keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def _environment_name(key: str) -> str:
+    return "FREEHOLD_" + key.upper().replace(".", "_")
+
+
+def _from_file(config: Path | None, env: Mapping[str, str]) -> dict[str, _Given]:
+    path = config_path(config, env)
+    if path is None:
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}.", "Correct that line.") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+    found: dict[str, _Given] = {}
+    sections = {name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)}
+    sections = {n for n in sections if issubclass(Settings.model_fields[n].annotation, _Section)}  # type: ignore[arg-type]
+    for name, value in table.items():
+        if name in sections and isinstance(value, dict):
+            found.update({f"{name}.{leaf}": _Given(item, str(path)) for leaf, item in value.items()})
+        else:
+            found[name] = _Given(value, str(path))
+    return found
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, _Given]:
+    found = {}
+    for key, field in _keys():
+        name = _environment_name(key)
+        if env.get(name, "") == "":
+            continue
+        value: Any = env[name]
+        if str(field.annotation).startswith(("dict", "tuple")):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise SettingsError(f"{name}={value!r} is not JSON.", f"{key} is a table or a list.") from None
+        found[key] = _Given(value, f"the environment's {name}")
+    return found
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, _Given]:
+    return {
+        key: _Given(value, f"--{key.rpartition('.')[2].replace('_', '-')}") for key, value in flags.items() if value is not None
+    }
+
+
+def _explained(error: ValidationError, given: Mapping[str, _Given]) -> SettingsError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    item = given.get(key) or given.get(key.rpartition(".")[0])
+    shown = "***" if key == "api_key" else repr(first["input"])
+    source = f", from {item.source}" if item else ""
+    if first["type"] == "extra_forbidden":
+        return SettingsError(f"There is no setting {key!r}{source}.", "docs/settings.md lists them all.")
+    return SettingsError(
+        f"The setting {key} = {shown}{source} is not valid: {first['msg'].lower()}.", "docs/settings.md tells more."
+    )
+
+
+def markdown() -> str:
+    """The page docs/settings.md, rendered from the tree itself."""
+    rows = [
+        "# Settings",
+        "",
+        "Every setting, its default and its name in the environment. A flag wins over the environment, the environment over the",
+        "configuration file (`--config FILE`, `FREEHOLD_CONFIG`, `./freehold.toml`, or `freehold/freehold.toml` in the user's",
+        "configuration folder), and that over the default. In the file, a key with a dot stands in a table: `queue.size` is `size`",
+        "under `[queue]`.",
+        "",
+        "| setting | default | environment | meaning |",
+        "|---|---|---|---|",
+    ]
+    for key, field in _keys():
+        match key:
+            case "data_dir":
+                default = "the user's data folder"
+            case "aliases":
+                default = "OpenAI's names, below"
+            case _:
+                default = f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`"
+        rows.append(f"| `{key}` | {default} | `{_environment_name(key)}` | {field.description} |")
+    rows += ["", "Built-in aliases of the default chat model: " + ", ".join(f"`{name}`" for name in CHAT_ALIASES) + ".", ""]
+    rows += [
+        "Built-in aliases of the default embedding model: " + ", ".join(f"`{name}`" for name in EMBEDDING_ALIASES) + ".",
+        "",
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,115 @@
+"""Metrics and logs: the only module that knows their names and format.
+
+Names follow Prometheus' conventions: base units, `_total` for counters. Prompts, answers and keys never enter either.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56)
+
+
+class Gauges(Protocol):
+    """What is true right now: (metric name, help, labels, value) rows, read when a scrape comes."""
+
+    def __call__(self) -> Iterable[tuple[str, str, Mapping[str, str], float]]: ...
+
+
+class _Live(Collector):
+    def __init__(self, gauges: Gauges):
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for name, text, labels, value in self._gauges():
+            family = families.setdefault(name, GaugeMetricFamily(name, text, labels=tuple(labels)))
+            family.add_metric(tuple(labels.values()), value)
+        return families.values()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+class Telemetry:
+    """One server's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "freehold_requests_total", "Answers given.", ("route", "model", "status"), registry=self.registry
+        )
+        self.tokens = Counter("freehold_tokens_total", "Tokens, by kind.", ("model", "kind"), registry=self.registry)
+        self.duration = Histogram(
+            "freehold_request_seconds", "Time from a request to its last byte.", ("route",), registry=self.registry, buckets=_SECONDS
+        )
+        self.first_token = Histogram(
+            "freehold_time_to_first_token_seconds",
+            "Time from a request to the first byte of its streamed answer.",
+            ("model",),
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
+        self.inter_token = Histogram(
+            "freehold_inter_token_seconds",
+            "Time between two pieces of a streamed answer.",
+            ("model",),
+            registry=self.registry,
+            buckets=_TOKEN_SECONDS,
+        )
+        self.queue_wait = Histogram(
+            "freehold_queue_wait_seconds", "Time spent waiting for a lease.", ("model",), registry=self.registry, buckets=_SECONDS
+        )
+        self.outcomes = Counter(
+            "freehold_generations_total", "Leased requests, by how they ended.", ("model", "outcome"), registry=self.registry
+        )
+
+    def watch(self, gauges: Gauges) -> None:
+        """Adds live gauges to every scrape."""
+        self.registry.register(_Live(gauges))
+
+    def scrape(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self.registry)
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+_logger = logging.getLogger("freehold")
+
+
+def log(event: str, *, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
+    """One structured line: an event's name and its fields."""
+    if _logger.isEnabledFor(level):
+        _logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+
+def configure_logging(level: str = "warning") -> None:
+    """Sends Freehold's events to stderr as JSON lines, from `level` up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    _logger.handlers[:] = [handler]
+    _logger.setLevel(level.upper())
+    _logger.propagate = False
