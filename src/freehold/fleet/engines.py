@@ -1,0 +1,84 @@
+"""Kinds of engine: what a deployment becomes as a child process. A worker is anything that speaks OpenAI's API on a socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from freehold.errors import StoreError
+
+Task = Literal["chat", "embedding"]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model as it is to be run. `context` is tokens a request; `warmup` is the request that proves a worker serves."""
+
+    name: str
+    task: Task
+    engine: str
+    slots: int
+    context: int
+    threads: int
+    sandbox: str
+    weights: Path | None = None
+    chat_template: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A child to start: its argv, its environment, and the words of its log that are private to this machine."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    private: tuple[tuple[str, str], ...] = ()
+
+
+def launch(deployment: Deployment, socket: Path) -> Launch:
+    """The child process for a deployment that shall listen on `socket`."""
+    match deployment.engine:
+        case "llama.cpp":
+            return _llama(deployment, socket)
+        case "fake":
+            options = json.dumps({"alias": deployment.name, "n_ctx": deployment.context, **deployment.options})
+            argv = ("freehold.workers.fake", "--socket", str(socket), "--options", options, "--watch-stdin")
+            return Launch((sys.executable, "-m", *argv), _environment())
+        case other:
+            raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
+
+
+def warmup(deployment: Deployment) -> tuple[str, dict[str, Any]]:
+    """(path, body) of the smallest real request: readiness is a real answer, not a health page."""
+    if deployment.task == "embedding":
+        return "/v1/embeddings", {"input": "ready"}
+    return "/v1/completions", {"prompt": "ready", "max_tokens": 1, "temperature": 0}
+
+
+def _llama(deployment: Deployment, socket: Path) -> Launch:
+    if deployment.weights is None:
+        raise StoreError(f"The model {deployment.name} has no weights.", f"Remove it and pull it again: freehold rm {deployment.name}")
+    config = {
+        "name": deployment.name,
+        "socket": str(socket),
+        "weights": str(deployment.weights),
+        "task": deployment.task,
+        "slots": deployment.slots,
+        "context": deployment.context,
+        "threads": deployment.threads,
+        "sandbox": deployment.sandbox,
+        "chat_template": str(deployment.chat_template) if deployment.chat_template else None,
+    }
+    argv = (sys.executable, "-m", "freehold.workers.llama", "--parent", str(os.getpid()), "--config", json.dumps(config))
+    return Launch(argv, _environment(), ((str(deployment.weights), "the model file"), (str(socket), "the socket")))
+
+
+def _environment() -> dict[str, str]:
+    """A child gets what a program needs to run and nothing of ours: no keys, no tokens."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONUNBUFFERED": "1"}

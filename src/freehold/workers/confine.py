@@ -1,0 +1,59 @@
+"""What a worker does to itself before it touches a model: dies with its parent, and has no network.
+
+Linux only where it says so; elsewhere the pipe on stdin alone ties a worker to its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+
+_PR_SET_PDEATHSIG = 1
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """`network` is "none" in a namespace of its own, else "shared", with the reason."""
+
+    network: str
+    reason: str | None = None
+
+
+def die_with_parent(parent: int) -> None:
+    """SIGKILL when the parent's thread ends (Linux), and exit when the pipe on stdin closes (everywhere)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(0)  # the parent was gone before the signal was armed
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1024):
+                pass
+        os._exit(0)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def leave_the_network() -> Confinement:
+    """Moves this process into an empty network namespace. Must run while the process has one thread."""
+    if sys.platform != "linux":
+        return Confinement("shared", "only Linux has network namespaces")
+    libc = ctypes.CDLL(None, use_errno=True)
+    for flags in (_CLONE_NEWUSER | _CLONE_NEWNET, _CLONE_NEWNET):
+        if libc.unshare(flags) == 0:
+            return Confinement("none")
+    return Confinement("shared", f"unshare: {os.strerror(ctypes.get_errno())}")
+
+
+def no_core_dumps() -> None:
+    """A core file would hold prompts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
