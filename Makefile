@@ -1,0 +1,52 @@
+# Two commands matter: `make up` serves, `make test` tests. Each sets up all it needs in .venv; only python3 is expected.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv
+SDK_JS := tests/sdk/js
+
+.PHONY: up test check bench docs lock clean
+
+up: .venv/installed
+	@$(BIN)/freehold up $(ARGS)
+
+test: .venv/installed-dev $(SDK_JS)/node_modules
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python scripts/generate_docs.py --check
+
+bench: .venv/installed-dev
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: .venv/installed-dev
+	@$(BIN)/python scripts/generate_docs.py
+
+lock: .venv/installed-dev
+	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 --no-header -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --generate-hashes --python-version 3.11 --no-header \
+		-c requirements.lock -o requirements-dev.lock
+
+clean:
+	@rm -rf .venv $(SDK_JS)/node_modules build dist
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Freehold needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 up" if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up .venv (once, about a minute)"
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.lock pyproject.toml | .venv/bin/python
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-build.lock
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+$(SDK_JS)/node_modules: $(SDK_JS)/package-lock.json .venv/installed-dev
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix $(SDK_JS); \
+	else echo "npm is not installed: the tests of the npm client will be skipped"; fi
