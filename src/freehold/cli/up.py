@@ -1,0 +1,171 @@
+"""`freehold up`: bind, then pull what is missing, load, and say how to use it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from freehold.errors import FreeholdError, StartError
+from freehold.settings import Settings, load
+from freehold.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from freehold.cli.progress import Board
+    from freehold.gateway.services import Services
+    from freehold.routing.pulls import Pull
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold up
+  freehold up --port 9000 --model smollm2:135m
+  FREEHOLD_API_KEY=secret freehold up --host 0.0.0.0"""
+)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one.  [default: 8080]")
+@click.option("--model", help="Chat model to serve by default.  [default: smollm2:135m]")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of models and state.")
+@click.option("--api-key", help="Key that clients must send; FREEHOLD_API_KEY keeps it out of the process list.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (TOML).")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning", help="Events logged to stderr."
+)
+def up(
+    host: str | None,
+    port: int | None,
+    model: str | None,
+    data_dir: Path | None,
+    api_key: str | None,
+    config: Path | None,
+    log_level: str,
+) -> None:
+    """Serve the API: binds at once, pulls the default models if they are missing, loads them."""
+    flags = {"host": host, "port": port, "default_chat": model, "data_dir": data_dir, "api_key": api_key}
+    settings = load(config, flags)
+    configure_logging(log_level)
+    from freehold.gateway.bind import bind
+
+    listener = bind(settings)  # before anything slow is imported: who connects now waits, and is not refused
+    try:
+        _prepare_folder(settings.data_dir)
+        _run(settings, listener)
+    finally:
+        listener.close()
+
+
+def _prepare_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartError(
+            f"The data folder {folder} cannot be written: {error.strerror}.", "Choose another with --data-dir, or free its disk."
+        ) from None
+
+
+def _run(settings: Settings, listener: object) -> None:
+    import uvloop
+
+    from freehold.gateway.server import serve
+    from freehold.hardware.threads import engine_threads
+    from freehold.store.store import Store
+
+    async def during(services: Services) -> None:
+        await _start_models(services, _base_url(settings, listener))
+
+    threads = settings.engine.threads or engine_threads()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, Store(settings.data_dir), listener, threads, during))  # type: ignore[arg-type]
+
+
+def _base_url(settings: Settings, listener: object) -> str:
+    host, port = listener.getsockname()[:2]  # type: ignore[attr-defined]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _start_models(services: Services, base: str) -> None:
+    """Pulls what is missing, loads, prints the way in. A model that only embeds may fail: chat goes on without it."""
+    from freehold.cli.progress import board
+
+    settings = services.settings
+    _say(f"Freehold is listening on {base}")
+    wanted = list(dict.fromkeys((settings.default_chat, settings.default_embedding)))
+    with board() as progress:
+        chat, *others = [asyncio.create_task(_start_model(services, name, progress)) for name in wanted]
+        try:
+            await chat
+            late = await asyncio.gather(*others, return_exceptions=True)
+        finally:
+            for task in (chat, *others):
+                task.cancel()
+            await asyncio.gather(chat, *others, return_exceptions=True)
+    for name, result in zip(wanted[1:], late, strict=True):
+        if isinstance(result, FreeholdError):
+            print(f"warning: {name} is not available: {result}", file=sys.stderr, flush=True)
+        elif isinstance(result, BaseException):
+            raise result
+    _say(_welcome(services, base))
+
+
+async def _start_model(services: Services, name: str, progress: Board) -> None:
+    if not services.store.has(name):
+        if not services.settings.starter:
+            raise StartError(f"The model {name} is not installed.", f"Pull it first: freehold pull {name}")
+        pull = services.pulls.begin(name)
+        await _follow(services, pull, name, progress)
+    if services.settings.preload:
+        progress.note(name, "loading")
+        await services.supervisor.ensure_ready(services.catalog.resolve(name).deployment)
+        progress.note(name, "ready")
+
+
+async def _follow(services: Services, pull: Pull, name: str, progress: Board) -> None:
+    waiting = asyncio.create_task(services.pulls.wait(pull))
+    try:
+        while not waiting.done():
+            state = pull.job.progress
+            if state is not None:
+                progress.show(name, state.stage, state.done, state.total)
+            await asyncio.wait({waiting}, timeout=0.2)
+    finally:
+        waiting.cancel()
+    if pull.error is not None:
+        raise pull.error
+    if pull.state != "done":
+        raise StartError(f"The pull of {name} was cancelled.")
+
+
+def _welcome(services: Services, base: str) -> str:
+    key = "$FREEHOLD_API_KEY" if services.settings.api_key else ""
+    header = f'-H "Authorization: Bearer {key}" ' if key else ""
+    shown = 'os.environ["FREEHOLD_API_KEY"]' if key else '"none"'
+    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "Say hello."}]})
+    start = "import os; from openai import OpenAI" if key else "from openai import OpenAI"
+    return f"""
+Freehold is ready at {base}/v1
+
+  curl {base}/v1/chat/completions {header}-H "Content-Type: application/json" -d '{body}'
+
+  {start}
+  client = OpenAI(base_url="{base}/v1", api_key={shown})
+  answer = client.chat.completions.create(model="gpt-4o", messages=[{{"role": "user", "content": "Say hello."}}])
+  print(answer.choices[0].message.content)
+
+Press Ctrl-C to stop.
+"""
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+

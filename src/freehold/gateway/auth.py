@@ -1,0 +1,75 @@
+"""Who may come in: the key, the Host a browser was told, and the Origin of a page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+from freehold.errors import Forbidden, Unauthenticated
+from freehold.gateway.bind import is_loopback
+from freehold.settings import Settings
+
+
+class KeyCheck:
+    """The single key of this server, kept as a digest and compared in constant time."""
+
+    def __init__(self, settings: Settings):
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        self._digest = hashlib.sha256(key.encode()).digest() if key else None
+
+    def __call__(self, headers: Headers) -> None:
+        """Raises Unauthenticated unless the bearer token is the key; without a configured key, any caller passes."""
+        if self._digest is None:
+            return
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("You did not give an API key. Send it as a header: Authorization: Bearer YOUR_KEY.")
+        given = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
+        if not hmac.compare_digest(given, self._digest):
+            raise Unauthenticated("The API key is not the one this server was started with.")
+
+
+class HostCheck:
+    """Refuses requests that a web page of somebody else's may have made a browser send (DNS rebinding, foreign origins)."""
+
+    def __init__(self, settings: Settings):
+        self._names = {"localhost", *(name.lower() for name in settings.allowed_hosts)}
+        self._open = not is_loopback(settings.host)
+        if self._open:
+            self._names |= {settings.host.lower(), socket.gethostname().lower()}
+        self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
+
+    def __call__(self, headers: Headers) -> None:
+        """Raises Forbidden for a Host or an Origin that is not this server's."""
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._known(hosts[0]):
+            raise Forbidden("The Host header is not a name of this server. Add it to `allowed_hosts` if it should be.")
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in self._origins and not self._same(origin):
+            raise Forbidden("Web pages of that origin may not call this server. Add it to `allowed_origins` if they should.")
+
+    def _known(self, authority: str) -> bool:
+        try:
+            parts = urlsplit(f"//{authority}")
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            return False
+        if not host or parts.path or parts.query or "@" in authority:
+            return False
+        if host in self._names:
+            return True
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        # A rebound name is a name: an address literal cannot be one, so an open server answers to its own addresses.
+        return address.is_loopback or self._open
+
+    def _same(self, origin: str) -> bool:
+        scheme, _, authority = origin.partition("://")
+        return scheme in {"http", "https"} and self._known(authority)

@@ -1,0 +1,51 @@
+"""The listening socket, bound before anything slow is imported: who connects while the server starts waits, and is not refused."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+
+from freehold.errors import StartError
+from freehold.settings import Settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address reaches this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_unsafe_bind(settings: Settings) -> None:
+    """Raises StartError for an address that others can reach while no key is set."""
+    if settings.api_key is None and not is_loopback(settings.host):
+        raise StartError(
+            f"Listening on {settings.host} would open this server to the network without a key.",
+            "Set one with --api-key or FREEHOLD_API_KEY, or listen on 127.0.0.1.",
+        )
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket. Raises StartError for an unsafe, taken or impossible address."""
+    refuse_unsafe_bind(settings)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if isinstance(error, PermissionError):
+            raise StartError(f"Port {settings.port} needs privileges.", "Choose one above 1023: --port 8080.") from None
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"Port {settings.port} is taken by another program.", f"Stop it, or choose another: --port {settings.port + 1}."
+            ) from None
+        raise StartError(f"Cannot listen on {settings.host}: {error.strerror or error}.", "Check --host.") from None
+    listener.setblocking(False)
+    return listener

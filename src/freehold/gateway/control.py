@@ -1,0 +1,67 @@
+"""/api: what the command line and a console need: version, workers, pulls."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+import freehold
+from freehold.errors import InvalidRequest
+from freehold.gateway.http import Json, read_json
+from freehold.gateway.services import Services
+
+
+async def version(request: Request) -> Response:
+    return Json({"name": "freehold", "version": freehold.__version__, "pid": os.getpid()})
+
+
+async def workers(request: Request) -> Response:
+    """Every worker with its process, its queue and its sandbox."""
+    services: Services = request.app.state.services
+    loads = services.scheduler.loads()
+    rows = []
+    for worker in services.supervisor.status():
+        load = loads.get(worker.model)
+        target = services.catalog.resolve(worker.model).target
+        rows.append(
+            {
+                **asdict(worker),
+                "slots": target.slots,
+                "busy": load.taken if load else 0,
+                "queued": load.waiting if load else 0,
+                "context": target.context,
+            }
+        )
+    return Json({"workers": rows})
+
+
+async def list_pulls(request: Request) -> Response:
+    services: Services = request.app.state.services
+    return Json({"pulls": [pull.as_json() for pull in services.pulls.all()]})
+
+
+async def begin_pull(request: Request) -> Response:
+    services: Services = request.app.state.services
+    body = await read_json(request, services.settings.max_body_bytes)
+    for key, value in body.items():
+        if key not in {"reference", "name", "sha256"}:
+            raise InvalidRequest(f"Unknown parameter: {key[:64]!r}.", param=key[:64], code="unknown_parameter")
+        if not isinstance(value, str | None):
+            raise InvalidRequest(f"Invalid type for {key!r}: expected a string.", param=key, code="invalid_type")
+    if not body.get("reference"):
+        raise InvalidRequest("Missing required parameter: 'reference'.", param="reference", code="missing_required_parameter")
+    pull = services.pulls.begin(body["reference"], name=body.get("name"), sha256=body.get("sha256"))
+    return Json(pull.as_json(), status_code=202)
+
+
+async def get_pull(request: Request) -> Response:
+    services: Services = request.app.state.services
+    return Json(services.pulls.get(request.path_params["pull"]).as_json())
+
+
+async def cancel_pull(request: Request) -> Response:
+    services: Services = request.app.state.services
+    return Json((await services.pulls.cancel(request.path_params["pull"])).as_json())

@@ -1,0 +1,114 @@
+"""The onion around the routes: a request's identity, the gates it passes, and a well-formed answer whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from freehold.errors import Draining, FreeholdError
+from freehold.gateway.auth import HostCheck
+from freehold.gateway.http import error_response
+from freehold.telemetry import Telemetry, log
+
+_ALWAYS = {"/livez", "/readyz", "/metrics"}
+
+
+class Traffic:
+    """How many requests are being answered, and whether new ones are turned away."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self) -> None:
+        self.active += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        self.active -= 1
+        if self.active == 0:
+            self._idle.set()
+
+    async def drained(self, within: float) -> bool:
+        """Turns new requests away and waits for the running ones; False when they are not done in time."""
+        self.draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), within)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Edge:
+    """Request id, Host and Origin, draining, counting, and the last resort for what nobody caught."""
+
+    def __init__(self, app: ASGIApp, traffic: Traffic, hosts: HostCheck, telemetry: Telemetry):
+        self._app = app
+        self._traffic = traffic
+        self._hosts = hosts
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        call = _Call(scope, send, close=self._traffic.draining)
+        self._traffic.enter()
+        try:
+            await self._guarded(scope, receive, call)
+        finally:
+            self._traffic.leave()
+            self._count(scope, call)
+
+    async def _guarded(self, scope: Scope, receive: Receive, call: _Call) -> None:
+        try:
+            if self._traffic.draining and scope["path"] not in _ALWAYS:
+                raise Draining("The server is shutting down; send the request again when it is back.", retry_after=5.0)
+            self._hosts(Headers(scope=scope))
+            await self._app(scope, receive, call.send)
+        except FreeholdError as error:
+            await call.answer(error_response(error), receive)
+        except Exception:  # the last resort: a bug must not reach the client as a bare connection reset
+            log("unhandled", level=40, exc_info=True, request_id=call.identity, path=scope["path"])
+            bug = FreeholdError(f"The server met an error of its own; its log tells more under {call.identity}.")
+            await call.answer(error_response(bug), receive)
+
+    def _count(self, scope: Scope, call: _Call) -> None:
+        seconds = time.monotonic() - call.began
+        route = scope.get("freehold.route", "none")
+        model = scope.get("freehold.model", "")
+        self._telemetry.requests.labels(route, model, str(call.status)).inc()
+        self._telemetry.duration.labels(route).observe(seconds)
+        log("request", request_id=call.identity, route=route, model=model, status=call.status, seconds=round(seconds, 4))
+
+
+class _Call:
+    """One request's way out: the headers every answer has, and whether it has begun."""
+
+    def __init__(self, scope: Scope, send: Send, close: bool):
+        self._scope = scope
+        self._send = send
+        self._close = close
+        self.identity = f"req_{secrets.token_hex(12)}"
+        self.began = time.monotonic()
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.identity
+            headers["openai-processing-ms"] = str(round((time.monotonic() - self.began) * 1000))
+            if self._close:
+                headers["connection"] = "close"
+        await self._send(message)
+
+    async def answer(self, response: ASGIApp, receive: Receive) -> None:
+        if self.status == 0:  # else the answer has begun, and its own handler has ended it
+            await response(self._scope, receive, self.send)

@@ -1,0 +1,98 @@
+"""/v1/models: the installed models, described so that every client that reads the list finds its own fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from freehold.errors import Conflict, ModelPulling
+from freehold.gateway.http import Json
+from freehold.gateway.services import Services
+from freehold.routing.catalog import Entry
+
+
+def model_card(services: Services, entry: Entry) -> dict[str, Any]:
+    """OpenAI's four fields, then the superset that IDEs and SDKs look for. No path of this machine is in it."""
+    manifest, target = entry.manifest, entry.target
+    facts = manifest.facts
+    chat = target.task == "chat"
+    output = target.context if chat else 0
+    return {
+        "id": manifest.name,
+        "object": "model",
+        "created": manifest.created,
+        "owned_by": "freehold",
+        "max_model_len": target.context,
+        "context_length": target.context,
+        "max_input_tokens": target.context,
+        "max_output_tokens": output,
+        "meta": {
+            "n_ctx": target.context,
+            "n_ctx_train": facts.context_length if facts else target.context,
+            "n_params": facts.parameters if facts else 0,
+            "size": sum(file.size for file in manifest.files),
+            "n_vocab": facts.vocab_size if facts else 0,
+            "n_embd": facts.embedding_length if facts else 0,
+        },
+        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"] if chat else ["embeddings"]},
+        "capabilities": {
+            name: name in target.capabilities for name in ("completion", "chat", "tools", "vision", "fim", "embeddings")
+        },
+        "parent": None,
+        "status": {"value": _state(services, manifest.name)},
+        "aliases": services.catalog.aliases_of(manifest.name),
+        "license": manifest.license,
+        "quantization": facts.quantization if facts else None,
+        "source": manifest.source,
+        "description": manifest.description,
+    }
+
+
+async def list_models(request: Request) -> Response:
+    services: Services = request.app.state.services
+    cards = [model_card(services, entry) for entry in services.catalog.entries()]
+    return Json({"object": "list", "data": cards})
+
+
+async def get_model(request: Request) -> Response:
+    services: Services = request.app.state.services
+    return Json(model_card(services, find(services, request.path_params["model"])))
+
+
+async def delete_model(request: Request) -> Response:
+    """Stops the model's worker and removes its files. Raises Conflict while it answers somebody."""
+    services: Services = request.app.state.services
+    name = find(services, request.path_params["model"]).manifest.name
+    busy = services.scheduler.busy(name)
+    if busy:
+        raise Conflict(f"The model {name!r} is answering {busy} requests; delete it when they are done.", param="model")
+    await services.supervisor.stop(name)
+    services.scheduler.forget(name)
+    services.store.remove(name)
+    services.catalog.refresh(name)
+    return Json({"id": name, "object": "model", "deleted": True})
+
+
+def find(services: Services, name: str) -> Entry:
+    """The model behind a name. Raises ModelPulling for one on its way, ModelNotFound for one that is not here."""
+    real = services.catalog.real_name(name)
+    if not services.store.has(real):
+        services.catalog.refresh(real)
+        services.pulls.check(real)
+    return services.catalog.resolve(name)
+
+
+def _state(services: Services, name: str) -> str:
+    try:
+        services.pulls.check(name)
+    except ModelPulling:
+        return "pulling"
+    match services.supervisor.state(name):
+        case None:
+            return "unloaded"
+        case "ready":
+            return "loaded"
+        case other:
+            return other

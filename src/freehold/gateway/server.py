@@ -1,0 +1,132 @@
+"""The server process: an already bound socket in, requests served, everything cleaned up after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+
+from freehold.gateway.app import build_app
+from freehold.gateway.services import Services, compose
+from freehold.settings import Settings
+from freehold.store.store import Store
+
+_PREFIX = "freehold-run-"
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn without its signal handling: ours drains first, and answers newcomers while it does."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+async def serve(
+    settings: Settings, store: Store, listener: socket.socket, threads: int, during: Callable[[Services], Awaitable[None]]
+) -> None:
+    """Serves until a signal comes or `during` (start-up work, run beside the serving) raises.
+
+    The first SIGINT or SIGTERM drains: running requests finish, new ones get 503. The second ends at once.
+    """
+    async with _running(settings, store, threads) as services:
+        server = _Uvicorn(
+            uvicorn.Config(
+                build_app(services),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                date_header=True,
+                timeout_keep_alive=75,
+                h11_max_incomplete_event_size=65536,
+                ws="none",
+            )
+        )
+        stop = _Stop()
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        starting = asyncio.create_task(_until_asked(during, services, stop), name="start-up")
+        try:
+            await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            if not stop.again.is_set():
+                await _first(services.traffic.drained(settings.timeouts.drain), stop.again.wait())
+        finally:
+            starting.cancel()
+            await services.close()  # what still streams gets its error event now, while it can be sent
+            await services.traffic.drained(1.0)
+            server.should_exit = server.force_exit = True
+            await asyncio.gather(serving, starting, return_exceptions=True)
+
+
+class _Stop:
+    """What the operator has asked for: `asked` after one signal, `again` after two."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.again = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signal)
+
+    def _signal(self) -> None:
+        (self.again if self.asked.is_set() else self.asked).set()
+
+
+async def _until_asked(during: Callable[[Services], Awaitable[None]], services: Services, stop: _Stop) -> None:
+    work = asyncio.ensure_future(during(services))
+    asked = asyncio.create_task(stop.asked.wait())
+    try:
+        await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+            await asked
+    finally:
+        work.cancel()
+        asked.cancel()
+        await asyncio.gather(work, asked, return_exceptions=True)
+
+
+async def _first(*awaitables: Awaitable[object]) -> None:
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings, store: Store, threads: int) -> AsyncIterator[Services]:
+    """The services over a private runtime folder; both are gone afterwards."""
+    with _runtime_folder() as runtime:
+        services = compose(settings, store, runtime, threads)
+        try:
+            yield services
+        finally:
+            await services.close()
+
+
+@contextlib.contextmanager
+def _runtime_folder() -> Iterator[Path]:
+    """A folder of mode 0700 for sockets. The lock inside tells a living server's folder from one left by a kill -9."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), (old / "lock").open("rb+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(old, ignore_errors=True)
+    runtime = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        with (runtime / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield runtime
+    finally:
+        shutil.rmtree(runtime, ignore_errors=True)

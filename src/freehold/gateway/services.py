@@ -1,0 +1,74 @@
+"""Everything the handlers use, composed in one place and passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.fleet.supervisor import Supervisor
+from freehold.gateway.auth import HostCheck, KeyCheck
+from freehold.gateway.middleware import Traffic
+from freehold.routing.catalog import Catalog
+from freehold.routing.pulls import Pulls
+from freehold.routing.scheduler import Scheduler
+from freehold.settings import Settings
+from freehold.store.store import Store
+from freehold.telemetry import Telemetry
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    store: Store
+    catalog: Catalog
+    scheduler: Scheduler
+    supervisor: Supervisor
+    pulls: Pulls
+    telemetry: Telemetry
+    traffic: Traffic
+    key: KeyCheck
+    hosts: HostCheck
+
+    async def close(self) -> None:
+        """Ends what the server owns: pulls first, then workers."""
+        await self.pulls.close()
+        await self.supervisor.close()
+
+
+def compose(settings: Settings, store: Store, runtime: Path, threads: int) -> Services:
+    """Builds the parts; must run inside the event loop. `runtime` is the 0700 folder of the workers' sockets."""
+    catalog = Catalog(store, settings, threads)
+    telemetry = Telemetry()
+    scheduler = Scheduler(settings.queue)
+    supervisor = Supervisor(runtime, settings.timeouts)
+    services = Services(
+        settings=settings,
+        store=store,
+        catalog=catalog,
+        scheduler=scheduler,
+        supervisor=supervisor,
+        pulls=Pulls(store, catalog.refresh),
+        telemetry=telemetry,
+        traffic=Traffic(),
+        key=KeyCheck(settings),
+        hosts=HostCheck(settings),
+    )
+    telemetry.watch(lambda: _gauges(services))
+    return services
+
+
+def _gauges(services: Services) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
+    yield "freehold_requests_active", "Requests being answered.", {}, services.traffic.active
+    for model, load in services.scheduler.loads().items():
+        labels = {"model": model}
+        yield "freehold_leases", "Slots taken by requests.", labels, load.taken
+        yield "freehold_slots", "Slots there are.", labels, load.slots
+        yield "freehold_queue_depth", "Requests waiting for a lease.", labels, load.waiting
+    for worker in services.supervisor.status():
+        for state in ("loading", "ready", "failed", "stopping"):
+            labels = {"model": worker.model, "state": state}
+            yield "freehold_worker_state", "1 for the state a worker is in.", labels, float(worker.state == state)
+        yield "freehold_worker_restarts", "Times a worker was started again.", {"model": worker.model}, worker.restarts
+        if worker.rss_bytes is not None:
+            yield "freehold_worker_resident_bytes", "Resident memory of a worker.", {"model": worker.model}, worker.rss_bytes

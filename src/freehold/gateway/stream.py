@@ -1,0 +1,151 @@
+"""A streamed answer on its way from the worker to the client: bytes pass unparsed wherever nothing needs a look."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+from starlette.types import Send
+
+from freehold.errors import EngineBadResponse, FreeholdError, ModelFailed
+from freehold.gateway.http import ClientGone
+from freehold.protocol import sse
+from freehold.protocol.values import Usage
+
+_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+class Outgoing:
+    """The client's end of a stream. It begins with the first piece, and always ends well-formed."""
+
+    def __init__(self, send: Send, headers: Mapping[str, str], within: float):
+        self._send = send
+        self._headers = [*_HEADERS, *((name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items())]
+        self._within = within
+        self.begun = False
+
+    async def write(self, events: bytes) -> None:
+        """Raises ClientGone when the client does not take the piece within the write timeout."""
+        if not self.begun:
+            self.begun = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        try:
+            async with asyncio.timeout(self._within):
+                await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        except TimeoutError:
+            raise ClientGone from None
+
+    async def fail(self, error: FreeholdError) -> None:
+        """An error after the first byte: an event the SDKs raise, then the regular end."""
+        await self.write(sse.encode(error.envelope()) + sse.DONE)
+        await self.close()
+
+    async def close(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Meter:
+    """What a request is accounted for: the engine's own usage where it came, and the times between pieces."""
+
+    def __init__(self, inter_token: Callable[[float], None]):
+        self.began = time.monotonic()
+        self.first: float | None = None
+        self.pieces = 0
+        self.usage: Usage | None = None
+        self._last = 0.0
+        self._inter_token = inter_token
+
+    def piece(self) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = now - self.began
+        else:
+            self._inter_token(now - self._last)
+        self._last = now
+        self.pieces += 1
+
+    def add(self, usage: Usage) -> None:
+        self.usage = usage if self.usage is None else self.usage + usage
+
+
+async def relay(chunks: AsyncIterator[bytes], out: Outgoing, meter: Meter, show_usage: bool) -> None:
+    """Passes one call's events through. The usage event is always read, and shown only to a client that asked for it.
+
+    Raises ModelFailed when the stream ends before its end, EngineBadResponse for what is no event at all.
+    """
+    cutter = sse.EventCutter()
+    done = False
+    async for data in chunks:
+        events = cutter.feed(data)
+        if not events:
+            continue
+        meter.piece()
+        if sse.plain(events):
+            await out.write(events)
+            continue
+        kept, done = _sift(events, meter, show_usage)
+        if kept:
+            await out.write(kept)
+        if done:
+            break
+    if not done:
+        raise ModelFailed("The model's worker ended in the middle of its answer.", code="worker_died")
+    await out.write(sse.DONE)
+    await out.close()
+
+
+def _sift(events: bytes, meter: Meter, show_usage: bool) -> tuple[bytes, bool]:
+    kept = []
+    for payload in sse.payloads(events):
+        if payload == b"[DONE]":
+            return b"".join(kept), True
+        chunk = parse_chunk(payload)
+        usage = take_usage(chunk, meter)
+        if usage and not chunk.get("choices"):
+            if show_usage:
+                kept.append(sse.encode(chunk))
+            continue
+        kept.append(sse.encode(chunk))
+    return b"".join(kept), False
+
+
+def parse_chunk(payload: bytes) -> dict[str, Any]:
+    """One engine chunk. Raises what the engine reports in an error event, EngineBadResponse for garbage."""
+    try:
+        chunk = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise EngineBadResponse("The model's worker sent something that is not an event.") from None
+    if not isinstance(chunk, dict):
+        raise EngineBadResponse("The model's worker sent something that is not an event.")
+    error = chunk.get("error", chunk if "code" in chunk and "message" in chunk else None)
+    if error is not None:
+        raise EngineBadResponse("The model's engine met an error in the middle of its answer.")
+    chunk.pop("timings", None)
+    return chunk
+
+
+def take_usage(chunk: dict[str, Any], meter: Meter) -> bool:
+    """Accounts a chunk's usage, if it carries one."""
+    usage = chunk.get("usage")
+    if not isinstance(usage, dict):
+        return False
+    meter.add(Usage.from_engine(usage))
+    return True
+
+
+async def chunks_of(stream: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    """One call's chunks, parsed, up to its end. Raises like `relay`."""
+    cutter = sse.EventCutter()
+    async for data in stream:
+        for payload in sse.payloads(cutter.feed(data)):
+            if payload == b"[DONE]":
+                return
+            yield parse_chunk(payload)
+    raise ModelFailed("The model's worker ended in the middle of its answer.", code="worker_died")
+
+
+def encoded(chunks: Iterable[Mapping[str, Any]]) -> bytes:
+    return b"".join(sse.encode(chunk) for chunk in chunks)

@@ -1,0 +1,37 @@
+"""How many threads an engine gets on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def engine_threads(root: Path = Path("/")) -> int:
+    """The physical cores this process may use: a second thread on the same core slows llama.cpp's matrix kernels down.
+
+    `root` is where sys/ is looked for. Without it, the usable processors are counted.
+    """
+    usable = _usable()
+    cores = set()
+    for cpu in usable:
+        siblings = root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+        try:
+            cores.add(siblings.read_text(encoding="ascii").strip())
+        except OSError:
+            cores.add(str(cpu))
+    return max(1, min(len(cores), _quota(root) or len(cores)))
+
+
+def _usable() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _quota(root: Path) -> int | None:
+    """Whole processors of a cgroup v2 limit, as containers have; None without one."""
+    try:
+        limit, period = (root / "sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return None if limit == "max" else max(1, int(limit) // int(period))
+    except (OSError, ValueError):
+        return None

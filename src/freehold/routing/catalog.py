@@ -1,0 +1,120 @@
+"""From the name a client gives to the model that answers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from freehold.errors import ModelNotFound, NotInstalled
+from freehold.fleet.engines import Deployment
+from freehold.protocol.values import Target
+from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, Settings
+from freehold.store.manifest import Manifest
+from freehold.store.names import check_name
+from freehold.store.store import Store
+
+_UNKNOWN_VOCABULARY = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An installed model: what it is, how it is run, and what a request may ask of it."""
+
+    manifest: Manifest
+    deployment: Deployment
+    target: Target
+
+
+class Catalog:
+    """The installed models, read from the store when asked for and kept until `refresh`."""
+
+    def __init__(self, store: Store, settings: Settings, threads: int):
+        self._store = store
+        self._settings = settings
+        self._threads = threads
+        self._entries: dict[str, Entry] = {}
+
+    def real_name(self, name: str) -> str:
+        """What a name stands for: an alias is followed, any other name is itself. Raises InvalidRequest for path-like ones."""
+        name = self._settings.aliases.get(name, name)
+        if name == CHAT_DEFAULT:
+            return self._settings.default_chat
+        if name == EMBEDDING_DEFAULT:
+            return self._settings.default_embedding
+        return check_name(name)
+
+    def resolve(self, name: str) -> Entry:
+        """Raises ModelNotFound, naming the nearest installed names."""
+        real = self.real_name(name)
+        entry = self._entries.get(real)
+        if entry is None:
+            try:
+                entry = self._entries[real] = self._entry(self._store.get(real))
+            except NotInstalled:
+                raise self._not_found(name) from None
+        return entry
+
+    def entries(self) -> Iterator[Entry]:
+        for manifest in self._store.list():
+            yield self._entries.setdefault(manifest.name, self._entry(manifest))
+
+    def aliases_of(self, model: str) -> list[str]:
+        return [alias for alias in self._settings.aliases if self.real_name(alias) == model]
+
+    def refresh(self, model: str) -> None:
+        """Forgets what is known of a model: it was installed anew or removed."""
+        self._entries.pop(model, None)
+
+    def _not_found(self, name: str) -> ModelNotFound:
+        installed = [manifest.name for manifest in self._store.list()]
+        near = difflib.get_close_matches(name, [*installed, *self._settings.aliases], n=3, cutoff=0.5) or installed[:3]
+        hint = f" Did you mean {', '.join(map(repr, near))}?" if near else " No model is installed: freehold pull smollm2:135m."
+        return ModelNotFound(f"The model {name[:200]!r} does not exist here.{hint}", param="model")
+
+    def _entry(self, manifest: Manifest) -> Entry:
+        files = {file.role: self._store.path(file) for file in manifest.files}
+        facts = manifest.facts
+        engine = self._settings.engine
+        trained = facts.context_length if facts else engine.context
+        deployment = Deployment(
+            name=manifest.name,
+            task=manifest.task,
+            engine=manifest.engine,
+            slots=int(manifest.options.get("slots", engine.slots)),
+            context=min(trained, engine.context),
+            threads=self._threads,
+            sandbox=engine.sandbox,
+            weights=files.get("weights"),
+            chat_template=files.get("chat_template"),
+            options=manifest.options,
+        )
+        return Entry(manifest, deployment, self._target(manifest, deployment))
+
+    def _target(self, manifest: Manifest, deployment: Deployment) -> Target:
+        facts = manifest.facts
+        return Target(
+            name=manifest.name,
+            task=manifest.task,
+            context=deployment.context,
+            slots=deployment.slots,
+            vocab_size=facts.vocab_size if facts else _UNKNOWN_VOCABULARY,
+            max_output_tokens=self._settings.engine.max_output_tokens,
+            capabilities=self._capabilities(manifest, deployment),
+            sampling=manifest.sampling,
+            dimensions=manifest.dimensions,
+            embedding_length=facts.embedding_length if facts else 0,
+        )
+
+    def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:
+        if manifest.task == "embedding":
+            return frozenset({"embeddings"})
+        template = (manifest.facts.chat_template if manifest.facts else None) or ""
+        if deployment.chat_template is not None:
+            template = deployment.chat_template.read_text(encoding="utf-8")
+        can = {"chat", "completion"}
+        if "tools" in template or manifest.engine == "fake":
+            can.add("tools")
+        if "reasoning_effort" in template:
+            can.add("reasoning_effort")
+        return frozenset(can)
