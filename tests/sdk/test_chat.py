@@ -11,7 +11,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
-from wire import CHAT, CHAT_MODEL, chat, chat_stream, finish, said, validated
+
+from tests.sdk.wire import CHAT, CHAT_MODEL, chat, chat_stream, finish, said, validated
 
 PROMPT = "Name three colours."
 

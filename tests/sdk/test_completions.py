@@ -8,7 +8,8 @@ from typing import Any
 import openai
 import pytest
 from openai.types import Completion
-from wire import CHAT, complete, validated
+
+from tests.sdk.wire import CHAT, complete, validated
 
 PROMPT = "The capital of France is"
 HI_THERE = [6004, 665]  # "hi there" in SmolLM2's vocabulary

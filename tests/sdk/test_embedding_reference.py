@@ -8,7 +8,8 @@ import struct
 from pathlib import Path
 
 import openai
-from wire import EMBEDDING_MODEL, cosine
+
+from tests.sdk.wire import EMBEDDING_MODEL, cosine
 
 REFERENCE = Path(__file__).parents[1] / "data" / "embeddings-reference.json"
 

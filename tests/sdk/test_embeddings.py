@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import openai
 import pytest
-from wire import EMBEDDING, EMBEDDING_MODEL, cosine, embed
+
+from tests.sdk.wire import EMBEDDING, EMBEDDING_MODEL, cosine, embed
 
 HELLO_WORLD = [7592, 2088]  # "hello world" in the vocabulary of BERT (uncased)
 TEXTS = ["A cat sits on the mat.", "A feline rests on a rug.", "The stock market fell today."]

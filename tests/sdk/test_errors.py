@@ -8,7 +8,8 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import Server, fake_model, serving, until
+
+from tests.conftest import Server, fake_model, serving, until
 
 FAKE = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake-embedding"}
 SAY = [{"role": "user", "content": "say"}]

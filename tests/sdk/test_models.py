@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import openai
 import pytest
 from openai.types import Model
-from wire import CHAT_MODEL, EMBEDDING_MODEL, validated
+
+from tests.sdk.wire import CHAT_MODEL, EMBEDDING_MODEL, validated
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import openai
 import pytest
 from pydantic import BaseModel
-from wire import CHAT, chat, chat_stream, finish, said
+
+from tests.sdk.wire import CHAT, chat, chat_stream, finish, said
 
 CITIES = ["Paris", "London", "Rome"]
 MESSAGES = [{"role": "user", "content": "What is the weather in Paris?"}]
