@@ -107,15 +107,29 @@ def test_none_calls_nothing(client):
     assert choice["finish_reason"] in {"stop", "length"}
 
 
-def test_auto_answers_or_calls(client):
-    fields = {"messages": MESSAGES, "tools": [WEATHER], "max_tokens": 60}
+def test_auto_lets_the_model_call(client):
+    def turn(city: str) -> list[dict[str, Any]]:
+        call = f'<tool_call>\n{{"name": "get_weather", "arguments": {{"city": "{city}"}}}}\n</tool_call>'
+        return [{"role": "user", "content": f"Call get_weather for {city}."}, {"role": "assistant", "content": call}]
+
+    # Two examples to go by: this small a model does not think of it by itself.
+    messages = [*turn("Rome"), *turn("London"), turn("Paris")[0]]
+    fields = {"messages": messages, "tools": [WEATHER], "max_tokens": 60}
     choice = chat(client, **fields)["choices"][0]
+    (call,) = choice["message"]["tool_calls"]
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("get_weather", {"city": "Paris"})
+    assert (choice["finish_reason"], choice["message"]["content"] or None) == ("tool_calls", None)
     chunks = chat_stream(client, **fields)
-    if choice["message"].get("tool_calls"):
-        assert choice["finish_reason"] == "tool_calls"
-        assert [call["name"] for call in calls(chunks)] == ["get_weather"] * len(calls(chunks))
-    else:
-        assert said(chunks) == choice["message"]["content"]
+    assert [(part["name"], json.loads(part["arguments"])) for part in calls(chunks)] == [("get_weather", {"city": "Paris"})]
+    assert finish(chunks) == "tool_calls"
+    assert not said(chunks)
+
+
+def test_auto_lets_the_model_answer(client):
+    fields = {"messages": [{"role": "user", "content": "Say hello."}], "tools": [WEATHER], "max_tokens": 24}
+    choice = chat(client, **fields)["choices"][0]
+    assert choice["message"]["content"].strip()
+    assert said(chat_stream(client, **fields)) == choice["message"]["content"]
 
 
 class SetLight(BaseModel):
