@@ -16,7 +16,9 @@ def scheduler(size: int = 10, timeout: float = 5.0) -> Scheduler:
     return Scheduler(QueueSettings(size=size, timeout=timeout))
 
 
-async def hold(leases: Scheduler, until: asyncio.Event, need: int = 1, started: list[int] | None = None, number: int = 0) -> None:
+async def hold(
+    leases: Scheduler, until: asyncio.Event, need: int = 1, started: list[int] | None = None, number: int = 0
+) -> None:
     async with leases.lease("m", slots=2, need=need):
         if started is not None:
             started.append(number)

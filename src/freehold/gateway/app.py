@@ -86,7 +86,9 @@ async def _render_http(request: Request, error: Exception) -> Response:
     line = f"{request.method} {request.url.path[:200]}"
     if status == 405:
         headers = getattr(error, "headers", None) or {}
-        response = error_response(MethodNotAllowed(f"Not allowed: {line}. Allowed: {', '.join(allowed) or headers.get('Allow', '')}."))
+        response = error_response(
+            MethodNotAllowed(f"Not allowed: {line}. Allowed: {', '.join(allowed) or headers.get('Allow', '')}.")
+        )
         response.headers.update(headers)
         return response
     return error_response(NotFound(f"Unknown request URL: {line}. Please check the URL for typos.", code="unknown_url"))

@@ -1,17 +1,21 @@
-"""The engine calls of one request: one or many, whole or streamed, in any mixture of both."""
+"""The engine calls of one request: one or many, whole or streamed."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from freehold.errors import EngineBadResponse, FreeholdError
-from freehold.fleet.client import Answer, EngineClient
+from freehold.fleet.client import Answer, EngineClient, Stream
 from freehold.gateway.stream import chunks_of
 from freehold.protocol.engine_errors import from_engine
+from freehold.protocol.plan import Chunk, Plan
 from freehold.settings import TimeoutSettings
+
+_WAITING_CHUNKS = 64  # bounded, so that a slow client slows the engine down instead of filling memory
 
 
 def parse_answer(answer: Answer, param: str) -> dict[str, Any]:
@@ -27,46 +31,39 @@ def parse_answer(answer: Answer, param: str) -> dict[str, Any]:
     return value
 
 
-async def call_all(
-    client: EngineClient, path: str, bodies: tuple[bytes, ...], concurrency: int, param: str, within: float
-) -> list[dict[str, Any]]:
-    """Whole answers to all bodies, in their order, at most `concurrency` under way. The first failure ends the others."""
-    if len(bodies) == 1:
-        return [parse_answer(await client.post(path, bodies[0], within), param)]
-    gate = asyncio.Semaphore(concurrency)
+async def call_all(client: EngineClient, plan: Plan, within: float) -> list[dict[str, Any]]:
+    """Whole answers to all of a plan's bodies, in their order. The first failure ends the others."""
+    gate = asyncio.Semaphore(plan.concurrency)
 
     async def one(body: bytes) -> dict[str, Any]:
         async with gate:
-            return parse_answer(await client.post(path, body, within), param)
+            return parse_answer(await client.post(plan.path, body, within), plan.param)
 
-    async with _first_error(), asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(body)) for body in bodies]
-    return [task.result() for task in tasks]
+    if len(plan.bodies) == 1:
+        return [await one(plan.bodies[0])]
+    tasks = [asyncio.create_task(one(body)) for body in plan.bodies]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        await _ended(tasks)
 
 
-async def stream_all(
-    client: EngineClient, path: str, bodies: tuple[bytes, ...], concurrency: int, param: str, timeouts: TimeoutSettings
-) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-    """(call, chunk) pairs of all calls as they come. Close it (`aclosing`) to end the calls that still run."""
-    if len(bodies) == 1:
-        async for chunk in stream_one(client, path, bodies[0], param, timeouts):
-            yield 0, chunk
-        return
-    gate = asyncio.Semaphore(concurrency)
-    # Bounded, so that a slow client slows the engine down instead of filling memory.
-    arrived: asyncio.Queue[tuple[int, dict[str, Any]] | FreeholdError | None] = asyncio.Queue(maxsize=64)
+async def stream_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings) -> AsyncGenerator[tuple[int, Chunk], None]:
+    """(call, chunk) of all calls as they come. Close it (`aclosing`) to end the calls that still run."""
+    gate = asyncio.Semaphore(plan.concurrency)
+    arrived: asyncio.Queue[tuple[int, Chunk] | FreeholdError | None] = asyncio.Queue(_WAITING_CHUNKS)
 
-    async def one(call: int, body: bytes) -> None:
-        async with gate:
-            try:
-                async for chunk in stream_one(client, path, body, param, timeouts):
+    async def one(call: int) -> None:
+        try:
+            async with gate, checked_stream(client, plan, call, timeouts) as stream:
+                async for chunk in chunks_of(stream.chunks()):
                     await arrived.put((call, chunk))
-            except FreeholdError as error:
-                await arrived.put(error)
-            else:
-                await arrived.put(None)
+        except FreeholdError as error:
+            await arrived.put(error)
+        else:
+            await arrived.put(None)
 
-    tasks = [asyncio.create_task(one(call, body)) for call, body in enumerate(bodies)]
+    tasks = [asyncio.create_task(one(call)) for call in range(len(plan.bodies))]
     left = len(tasks)
     try:
         while left:
@@ -78,28 +75,19 @@ async def stream_all(
             else:
                 yield item
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _ended(tasks)
 
 
-async def stream_one(
-    client: EngineClient, path: str, body: bytes, param: str, timeouts: TimeoutSettings
-) -> AsyncIterator[dict[str, Any]]:
-    """One call's chunks, parsed."""
-    async with client.stream(path, body, timeouts.first_token, timeouts.idle) as stream:
+@asynccontextmanager
+async def checked_stream(client: EngineClient, plan: Plan, call: int, timeouts: TimeoutSettings) -> AsyncIterator[Stream]:
+    """One call's stream, open. Raises what an error status means before the first byte."""
+    async with client.stream(plan.path, plan.bodies[call], timeouts.first_token, timeouts.idle) as stream:
         if stream.status != 200:
-            raise from_engine(stream.status, await stream.read(), param=param)
-        async for chunk in chunks_of(stream.chunks()):
-            yield chunk
+            raise from_engine(stream.status, await stream.read(), param=plan.param)
+        yield stream
 
 
-class _first_error:  # noqa: N801  (reads as a block)
-    """Lets the first of a task group's errors through as itself."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, BaseExceptionGroup):
-            raise error.exceptions[0] from None
+async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,7 +20,9 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        return (
+            content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        )
 
 
 def error_response(error: FreeholdError) -> Json:
@@ -73,7 +75,7 @@ async def read_json(request: Request, limit: int) -> Mapping[str, Any]:
     return value
 
 
-class ClientGone(Exception):  # noqa: N818  (not an error: the client's right)
+class ClientGone(Exception):
     """The client closed its connection before the answer was complete."""
 
 
@@ -92,7 +94,9 @@ class UntilGone:
         self._task = asyncio.current_task()
         self._watcher = asyncio.create_task(self._watch(), name="disconnect watch")
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._watcher.cancel()
         if self._gone and self._task is not None:
             self._task.uncancel()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from starlette.requests import Request
@@ -13,40 +13,44 @@ from starlette.types import Receive, Scope, Send
 
 from freehold.errors import FreeholdError, QueueTimeout
 from freehold.fleet.client import EngineClient
-from freehold.gateway.calls import call_all, call_each
+from freehold.gateway.calls import call_all, checked_stream, stream_all
+from freehold.gateway.echo import echoed
 from freehold.gateway.http import ClientGone, Json, UntilGone, read_json_body
 from freehold.gateway.models import find
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Meter, Outgoing, encoded, relay
 from freehold.protocol import sse
-from freehold.protocol.plan import Plan, chat_plan, completion_plan, embedding_plan
+from freehold.protocol.chat import chat_plan
+from freehold.protocol.completions import completion_plan
+from freehold.protocol.embeddings import embedding_plan
+from freehold.protocol.plan import Echoed, Joiner, Plan
 from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
 from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
 
-_LARGE = 256 * 1024  # bytes of an answer past which joining it leaves the event loop
+_MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
 
 
 async def chat_completions(request: Request) -> Response:
-    return await _plan(request, ChatRequest, chat_plan)
+    return await _answer(request, ChatRequest, chat_plan)
 
 
 async def completions(request: Request) -> Response:
-    return await _plan(request, CompletionRequest, completion_plan)
+    return await _answer(request, CompletionRequest, completion_plan)
 
 
 async def embeddings(request: Request) -> Response:
-    return await _plan(request, EmbeddingRequest, embedding_plan)
+    return await _answer(request, EmbeddingRequest, embedding_plan)
 
 
-async def _plan(request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
-    """Everything that needs no worker: what is wrong with a request is said before it waits for anything."""
+async def _answer(request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
+    """All that needs no worker: what is wrong with a request is said before it waits for anything."""
     services: Services = request.app.state.services
     raw = await read_json_body(request, services.settings.max_body_bytes)
     parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
     entry = find(services, parsed.value.model)
     request.scope["freehold.model"] = entry.manifest.name
-    headers = {"x-freehold-ignored": ", ".join(parsed.ignored)} if parsed.ignored else {}
+    headers = {"x-freehold-ignored": ", ".join(parsed.ignored)[:500]} if parsed.ignored else {}
     return LeasedAnswer(services, entry, planner(parsed.value, entry.target), headers)
 
 
@@ -60,9 +64,9 @@ class LeasedAnswer(Response):
         self._plan = plan
         self._extra = headers
         self._meter = Meter(services.telemetry.inter_token.labels(entry.manifest.name).observe)
+        self._outcome = "failed"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outcome = "failed"
         try:
             async with UntilGone(receive), self._leased() as client:
                 if self._plan.stream:
@@ -70,22 +74,21 @@ class LeasedAnswer(Response):
                 else:
                     response = await self._whole(client)
                     await response(scope, receive, send)
-            outcome = "completed"
+                    self._outcome = "completed"
         except ClientGone:
-            outcome = "abandoned"
+            self._outcome = "abandoned"
         except FreeholdError as error:
-            outcome = error.code or "failed"
+            self._outcome = error.code or "failed"
             raise
         finally:
-            self._account(outcome)
+            self._account()
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[EngineClient]:
-        """A lease, then a worker that is ready: waiting for both is bounded by the queue's timeout."""
+        """A lease, then a worker that is ready: waiting for both together is bounded by the queue's timeout."""
         services, deployment = self._services, self._entry.deployment
         limit = services.settings.queue.timeout
-        need = self._plan.concurrency
-        async with services.scheduler.lease(deployment.name, deployment.slots, need) as lease:
+        async with services.scheduler.lease(deployment.name, deployment.slots, self._plan.concurrency) as lease:
             services.telemetry.queue_wait.labels(deployment.name).observe(lease.waited)
             try:
                 async with asyncio.timeout(limit - lease.waited):
@@ -96,28 +99,59 @@ class LeasedAnswer(Response):
                 ) from None
             yield client
 
+    async def _echoed(self, client: EngineClient) -> Sequence[Echoed]:
+        echo = self._plan.echo
+        if echo is None:
+            return ()
+        return await echoed(client, echo, self._entry.target, self._services.settings.timeouts.first_token)
+
     async def _whole(self, client: EngineClient) -> Response:
         plan = self._plan
-        joiner = plan.joiner()
-        answers = await call_all(client, plan, self._entry.target, self._services.settings.timeouts.first_token)
-        if sum(map(len, plan.bodies)) > _LARGE or len(answers) > 4:
-            body, usage = await asyncio.to_thread(joiner.whole, answers)
+        joiner = plan.joiner(await self._echoed(client))
+        answers = await call_all(client, plan, self._services.settings.timeouts.first_token)
+        if sum(map(len, plan.bodies)) > _MANY:
+            body = await asyncio.to_thread(lambda: Json(joiner.whole(answers)).body)
         else:
-            body, usage = joiner.whole(answers)
-        self._meter.add(usage)
-        return Json(body, headers=self._extra)
+            body = bytes(Json(joiner.whole(answers)).body)
+        self._meter.usage = joiner.usage
+        return Json(bytes(body), headers=self._extra)
 
     async def _stream(self, client: EngineClient, send: Send) -> None:
         timeouts = self._services.settings.timeouts
         out = Outgoing(send, self._extra, timeouts.write)
         try:
             if self._plan.relay:
-                async with call_each(client, self._plan, 0, timeouts) as stream:
+                async with checked_stream(client, self._plan, 0, timeouts) as stream:
                     await relay(stream.chunks(), out, self._meter, self._plan.include_usage)
             else:
                 await self._joined(client, out)
+            self._outcome = "completed"
         except FreeholdError as error:
             if not out.begun:
                 raise
-            self._services.telemetry.outcomes.labels(self._entry.manifest.name, "broken").inc()
+            self._outcome = error.code or "failed"
             await out.fail(error)
+
+    async def _joined(self, client: EngineClient, out: Outgoing) -> None:
+        joiner: Joiner = self._plan.joiner(await self._echoed(client))
+        if opening := encoded(joiner.opening()):
+            await out.write(opening)
+        async with aclosing(stream_all(client, self._plan, self._services.settings.timeouts)) as chunks:
+            async for call, chunk in chunks:
+                self._meter.piece()
+                if events := encoded(joiner.chunk(call, chunk)):
+                    await out.write(events)
+        self._meter.usage = joiner.usage
+        await out.write(encoded(joiner.closing()) + sse.DONE)
+        await out.close()
+
+    def _account(self) -> None:
+        """Once for each request, however it ended."""
+        telemetry, model, meter = self._services.telemetry, self._entry.manifest.name, self._meter
+        telemetry.outcomes.labels(model, self._outcome).inc()
+        if meter.first is not None:
+            telemetry.first_token.labels(model).observe(meter.first)
+        if meter.usage is not None:
+            telemetry.tokens.labels(model, "prompt").inc(meter.usage.prompt_tokens)
+            telemetry.tokens.labels(model, "cached").inc(meter.usage.cached_tokens)
+            telemetry.tokens.labels(model, "completion").inc(meter.usage.completion_tokens)

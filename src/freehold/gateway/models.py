@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from freehold.errors import Conflict, ModelPulling
+from freehold.errors import Conflict, ModelNotFound, ModelPulling
 from freehold.gateway.http import Json
 from freehold.gateway.services import Services
 from freehold.routing.catalog import Entry
@@ -77,11 +77,11 @@ async def delete_model(request: Request) -> Response:
 
 def find(services: Services, name: str) -> Entry:
     """The model behind a name. Raises ModelPulling for one on its way, ModelNotFound for one that is not here."""
-    real = services.catalog.real_name(name)
-    if not services.store.has(real):
-        services.catalog.refresh(real)
-        services.pulls.check(real)
-    return services.catalog.resolve(name)
+    try:
+        return services.catalog.resolve(name)
+    except ModelNotFound:
+        services.pulls.check(services.catalog.real_name(name))
+        raise
 
 
 def _state(services: Services, name: str) -> str:

@@ -15,7 +15,11 @@ from freehold.gateway.http import ClientGone
 from freehold.protocol import sse
 from freehold.protocol.values import Usage
 
-_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
 
 
 class Outgoing:
@@ -98,7 +102,7 @@ async def relay(chunks: AsyncIterator[bytes], out: Outgoing, meter: Meter, show_
 
 
 def _sift(events: bytes, meter: Meter, show_usage: bool) -> tuple[bytes, bool]:
-    kept = []
+    kept: list[bytes] = []
     for payload in sse.payloads(events):
         if payload == b"[DONE]":
             return b"".join(kept), True

@@ -1,0 +1,233 @@
+"""Chat completions: a request to engine calls, and their answers back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from freehold.errors import InvalidRequest
+from freehold.protocol.forced import ForcedCall, forced_schema
+from freehold.protocol.plan import Chunk, Echoed, Plan, encode
+from freehold.protocol.requests.chat import ChatRequest
+from freehold.protocol.requests.messages import AllowedToolChoice, AssistantMessage, NamedTool, Tool, UserMessage
+from freehold.protocol.requests.sampling import sampling_fields
+from freehold.protocol.values import Target, Usage
+
+_NEEDS = {"image_url": "vision", "input_audio": "audio_input", "file": "files"}
+_ENGINE_ONLY = ("timings", "__verbose")
+
+
+def chat_plan(request: ChatRequest, target: Target) -> Plan:
+    """Raises InvalidRequest for what this model cannot do."""
+    if "chat" not in target.capabilities:
+        raise InvalidRequest(
+            f"The model {target.name!r} does not chat; it makes embeddings: use /v1/embeddings.",
+            param="model",
+            code="invalid_value",
+        )
+    choices = request.n or 1
+    forced = _forced(request)
+    common = _common(request, target, forced)
+    bodies = tuple(
+        encode(common | sampling_fields(request, target.vocab_size, target.sampling, choice)) for choice in range(choices)
+    )
+    stream = bool(request.stream)
+    include_usage = bool(request.stream_options and request.stream_options.include_usage)
+    top = (request.top_logprobs or 0) if request.logprobs else None
+
+    def joiner(echoed: Sequence[Echoed]) -> ChatJoiner:
+        return ChatJoiner(
+            choices, include_usage, top, ForcedCall if forced else None, isinstance(request.tool_choice, NamedTool)
+        )
+
+    return Plan(
+        path="/v1/chat/completions",
+        bodies=bodies,
+        concurrency=min(choices, target.slots),
+        stream=stream,
+        include_usage=include_usage,
+        relay=stream and choices == 1 and not forced and top is None,
+        param="messages",
+        joiner=joiner,
+    )
+
+
+def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dict[str, Any]:
+    """The engine's fields that all choices share. Only what is named here ever reaches the engine."""
+    body: dict[str, Any] = {
+        "messages": [_message(index, message, target) for index, message in enumerate(request.messages)],
+        "max_tokens": min(request.limit or target.max_output_tokens, target.context),
+        "stream": bool(request.stream),
+    }
+    if request.stream:
+        body["stream_options"] = {"include_usage": True}
+    if request.logprobs:
+        body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}  # the engine takes 0 as "none at all"
+    if request.response_format is not None and request.response_format.type != "text":
+        body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
+    _add_tools(body, request, target, forced)
+    _add_reasoning(body, request, target)
+    return body
+
+
+def _add_tools(body: dict[str, Any], request: ChatRequest, target: Target, forced: Sequence[Tool]) -> None:
+    if not request.tools or request.tool_choice == "none":
+        return
+    if "tools" not in target.capabilities:
+        raise InvalidRequest(
+            f"The model {target.name!r} cannot call tools: its chat template has no place for them.",
+            param="tools",
+            code="unsupported_parameter",
+        )
+    tools = forced or _allowed(request)
+    body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
+    if forced:
+        # The engine's own "required" lets a model talk first. A schema for the whole answer does not; with "none" the
+        # template still shows the tools.
+        body |= {
+            "tool_choice": "none",
+            "response_format": {"type": "json_schema", "json_schema": {"schema": forced_schema(forced)}},
+        }
+    else:
+        body["tool_choice"] = "auto"
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+
+
+def _allowed(request: ChatRequest) -> list[Tool]:
+    tools = request.tools or []
+    if isinstance(request.tool_choice, AllowedToolChoice):
+        names = {tool.function.name for tool in request.tool_choice.allowed_tools.tools}
+        return [tool for tool in tools if tool.function.name in names]
+    return tools
+
+
+def _forced(request: ChatRequest) -> list[Tool]:
+    """The tools of which one must be called; empty where the model is free."""
+    match request.tool_choice:
+        case "required":
+            return list(request.tools or ())
+        case NamedTool(function=function):
+            return [tool for tool in request.tools or () if tool.function.name == function.name]
+        case AllowedToolChoice(allowed_tools=allowed) if allowed.mode == "required":
+            return _allowed(request)
+    return []
+
+
+def _add_reasoning(body: dict[str, Any], request: ChatRequest, target: Target) -> None:
+    effort = request.reasoning_effort
+    if effort is None:
+        return
+    if "reasoning_effort" in target.capabilities:
+        body["reasoning_effort"] = effort
+    elif effort not in ("none", "minimal"):
+        raise InvalidRequest(
+            f"The model {target.name!r} does not reason; leave 'reasoning_effort' out, or set it to 'none'.",
+            param="reasoning_effort",
+            code="unsupported_parameter",
+        )
+
+
+def _message(index: int, message: Any, target: Target) -> dict[str, Any]:
+    if isinstance(message, UserMessage) and isinstance(message.content, list):
+        for place, part in enumerate(message.content):
+            need = _NEEDS.get(part.type)
+            if need is not None and need not in target.capabilities:
+                raise InvalidRequest(
+                    f"The model {target.name!r} takes text only, so a part of type '{part.type}' cannot be answered.",
+                    param=f"messages[{index}].content[{place}]",
+                    code="unsupported_content",
+                )
+    value: dict[str, Any] = message.model_dump(exclude_none=True)
+    if isinstance(message, AssistantMessage):
+        for unseen in ("reasoning_content", "annotations"):
+            value.pop(unseen, None)
+        refusal = value.pop("refusal", None)
+        content = value.get("content", refusal)
+        if isinstance(content, list):
+            content = "".join(part.get("text") or part.get("refusal") or "" for part in content)
+        value["content"] = content
+    return value
+
+
+class ChatJoiner:
+    """One request's choices: call k is choice k."""
+
+    def __init__(self, choices: int, include_usage: bool, top: int | None, forced: type[ForcedCall] | None, named: bool):
+        self._include_usage = include_usage
+        self._top = top
+        self._named = named
+        self._calls = [forced() for _ in range(choices)] if forced else None
+        self._usages: dict[int, Usage] = {}
+        self._head: dict[str, Any] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """The prompt counts once, however many choices were made of it."""
+        first = self._usages.get(0) or next(iter(self._usages.values()), Usage())
+        return Usage(first.prompt_tokens, sum(usage.completion_tokens for usage in self._usages.values()), first.cached_tokens)
+
+    def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        body = {key: value for key, value in answers[0].items() if key not in _ENGINE_ONLY}
+        body["choices"] = []
+        for call, answer in enumerate(answers):
+            self._usages[call] = Usage.from_engine(answer.get("usage") or {})
+            choice = dict(answer["choices"][0], index=call)
+            self._clean_logprobs(choice)
+            message = choice["message"] = {"content": None, "refusal": None, **choice["message"]}
+            if self._calls is not None:
+                forced = self._calls[call]
+                forced.feed(message["content"] or "")
+                forced.end(choice["finish_reason"] != "length")
+                message |= {"content": None, "tool_calls": [forced.whole()]}
+                choice["finish_reason"] = self._finish(choice["finish_reason"])
+            body["choices"].append(choice)
+        body["usage"] = self.usage.as_json()
+        return body
+
+    def opening(self) -> Iterable[Chunk]:
+        return ()
+
+    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
+        if usage := chunk.pop("usage", None):
+            self._usages[call] = Usage.from_engine(usage)
+        if not self._head:
+            self._head = {key: value for key, value in chunk.items() if key not in ("choices", *_ENGINE_ONLY)}
+        return [{**self._head, "choices": [choice]} for raw in chunk.get("choices", ()) for choice in self._choices(call, raw)]
+
+    def closing(self) -> Iterable[Chunk]:
+        return [{**self._head, "choices": [], "usage": self.usage.as_json()}] if self._include_usage else []
+
+    def _choices(self, call: int, choice: Chunk) -> Iterable[Chunk]:
+        choice["index"] = call
+        self._clean_logprobs(choice)
+        if self._calls is None:
+            return [choice]
+        forced = self._calls[call]
+        deltas = []
+        if "role" in choice["delta"]:
+            deltas.append({"role": "assistant", "content": None})
+        deltas += forced.feed(choice["delta"].get("content") or "")
+        reason = choice.get("finish_reason")
+        if reason:
+            deltas += forced.end(reason != "length")
+        made: list[Chunk] = [{"index": call, "delta": delta, "finish_reason": None} for delta in deltas]
+        if reason:
+            made.append({"index": call, "delta": {}, "finish_reason": self._finish(reason)})
+        return made
+
+    def _finish(self, reason: str) -> str:
+        """OpenAI ends a call that the request named with "stop", one that the model chose with "tool_calls"."""
+        return reason if reason == "length" or self._named else "tool_calls"
+
+    def _clean_logprobs(self, choice: Chunk) -> None:
+        logprobs = choice.get("logprobs")
+        if self._top is None or not logprobs:
+            return
+        for item in logprobs.get("content") or ():
+            item.pop("id", None)
+            item["top_logprobs"] = [
+                {key: value for key, value in other.items() if key != "id"}
+                for other in item.get("top_logprobs", ())[: self._top]
+            ]
+        logprobs.setdefault("refusal", None)

@@ -1,0 +1,207 @@
+"""Text completions: a request to engine calls, and their answers back, in OpenAI's older shape of log-probabilities."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from freehold.errors import ContextLengthExceeded, InvalidRequest
+from freehold.protocol.plan import Chunk, Echo, Echoed, Plan, encode
+from freehold.protocol.requests.completion import CompletionRequest
+from freehold.protocol.requests.sampling import sampling_fields
+from freehold.protocol.values import Target, Usage
+
+
+def completion_plan(request: CompletionRequest, target: Target) -> Plan:
+    """Raises InvalidRequest for what this model cannot do."""
+    if "completion" not in target.capabilities:
+        raise InvalidRequest(
+            f"The model {target.name!r} does not complete text; it makes embeddings: use /v1/embeddings.",
+            param="model",
+            code="invalid_value",
+        )
+    _check_tokens(request, target.vocab_size)
+    choices = request.n or 1
+    bodies = []
+    for prompt in request.prompt if request.limit else ():
+        for choice in range(choices):
+            bodies.append(
+                encode(_body(request, target, prompt) | sampling_fields(request, target.vocab_size, target.sampling, choice))
+            )
+    echo = None
+    if request.echo:
+        prompts = tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in request.prompt)
+        echo = Echo(prompts, request.logprobs)
+
+    def joiner(echoed: Sequence[Echoed]) -> CompletionJoiner:
+        return CompletionJoiner(target.name, len(request.prompt), choices, request.logprobs, _shows_usage(request), echoed)
+
+    return Plan(
+        path="/v1/completions",
+        bodies=tuple(bodies),
+        concurrency=max(1, min(len(bodies), target.slots)),
+        stream=bool(request.stream),
+        include_usage=_shows_usage(request),
+        relay=False,  # the engine's last text chunk carries the usage, and its ids are those of chats
+        param="prompt",
+        joiner=joiner,
+        echo=echo,
+    )
+
+
+def _shows_usage(request: CompletionRequest) -> bool:
+    return bool(request.stream_options and request.stream_options.include_usage)
+
+
+def _body(request: CompletionRequest, target: Target, prompt: str | list[int]) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "prompt": prompt,
+        "max_tokens": min(request.limit, target.context),
+        "stream": bool(request.stream),
+    }
+    if request.stream:
+        body["stream_options"] = {"include_usage": True}
+    if request.logprobs is not None:
+        body["logprobs"] = max(1, request.logprobs)  # the engine takes 0 as "none at all"
+    return body
+
+
+def _check_tokens(request: CompletionRequest, vocabulary: int) -> None:
+    for index, prompt in enumerate(request.prompt):
+        for token in prompt if isinstance(prompt, list) else ():
+            if token >= vocabulary:
+                raise InvalidRequest(
+                    f"Invalid 'prompt': {token} is not a token of this model, which has {vocabulary}.",
+                    param="prompt" if len(request.prompt) == 1 else f"prompt[{index}]",
+                    code="invalid_value",
+                )
+
+
+def score_body(tokens: Sequence[int], scores: int, context: int) -> bytes:
+    """The engine call that scores a prompt exactly: a grammar of token ids makes the engine generate the prompt itself, token
+    by token, and it reports each one's log-probability from the raw logits, which the grammar does not touch.
+
+    Raises ContextLengthExceeded for a prompt of more tokens than `context`.
+    """
+    if len(tokens) > context:
+        raise ContextLengthExceeded(
+            f"This model's maximum context length is {context} tokens. However, your prompt has {len(tokens)} tokens.",
+            param="prompt",
+        )
+    grammar = "root ::= " + " ".join(f"<[{token}]>" for token in tokens[1:])
+    return encode(
+        {
+            "prompt": list(tokens[:1]),
+            "grammar": grammar,
+            "n_predict": len(tokens) - 1,
+            "n_probs": max(1, scores),
+            "temperature": 0,
+            "cache_prompt": False,
+        }
+    )
+
+
+def prompt_scores(first: str, answer: Mapping[str, Any] | None, scores: int) -> dict[str, Any]:
+    """OpenAI's `logprobs` of a prompt from the answer to `score_body`. Nothing comes before the first token, so it has no score."""
+    table = _empty()
+    table["tokens"].append(first)
+    table["token_logprobs"].append(None)
+    table["top_logprobs"].append(None)
+    table["text_offset"].append(0)
+    return _extended(table, (answer or {}).get("completion_probabilities") or (), scores, len(first))
+
+
+def _empty() -> dict[str, Any]:
+    return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+
+
+def _extended(table: dict[str, Any], items: Iterable[Mapping[str, Any]], scores: int, offset: int) -> dict[str, Any]:
+    """Adds the engine's token items; `offset` is the number of characters before the first of them."""
+    for item in items:
+        table["tokens"].append(item["token"])
+        table["token_logprobs"].append(item["logprob"])
+        others = item.get("top_logprobs") or ()
+        table["top_logprobs"].append({other["token"]: other["logprob"] for other in others[:scores]} if scores else None)
+        table["text_offset"].append(offset)
+        offset += len(item["token"])
+    return table
+
+
+class CompletionJoiner:
+    """One request's choices: with n choices a prompt, call k is choice k % n of prompt k // n."""
+
+    def __init__(
+        self, model: str, prompts: int, choices: int, scores: int | None, include_usage: bool, echoed: Sequence[Echoed]
+    ):
+        self._prompts = prompts
+        self._choices = choices
+        self._scores = scores
+        self._include_usage = include_usage
+        self._echoed = echoed
+        self._usages: dict[int, Usage] = {}
+        self._offsets = [len(self._echo(call).text) for call in range(prompts * choices)]
+        self._head = {
+            "id": f"cmpl-{secrets.token_hex(14)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    @property
+    def usage(self) -> Usage:
+        """Each prompt counts once, however many choices were made of it."""
+        if not self._usages and self._echoed:
+            return Usage(sum(len((echo.logprobs or {}).get("tokens", ())) for echo in self._echoed))
+        total = Usage()
+        for call, usage in self._usages.items():
+            first = call % self._choices == 0
+            total += usage if first else Usage(0, usage.completion_tokens)
+        return total
+
+    def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        choices = []
+        for call in range(self._prompts * self._choices):
+            echo = self._echo(call)
+            text, reason, items = echo.text, "length", None
+            if answers:
+                self._usages[call] = Usage.from_engine(answers[call].get("usage") or {})
+                choice = answers[call]["choices"][0]
+                text, reason = text + choice["text"], choice["finish_reason"]
+                items = (choice.get("logprobs") or {}).get("content") or ()
+            choices.append(
+                {"text": text, "index": call, "logprobs": self._logprobs(call, echo, items), "finish_reason": reason}
+            )
+        return {**self._head, "choices": choices, "usage": self.usage.as_json()}
+
+    def opening(self) -> Iterable[Chunk]:
+        for call in range(self._prompts * self._choices) if self._echoed else ():
+            echo = self._echo(call)
+            yield self._chunk(call, echo.text, dict(echo.logprobs) if echo.logprobs else None, None)
+
+    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
+        if usage := chunk.get("usage"):
+            self._usages[call] = Usage.from_engine(usage)
+        for choice in chunk.get("choices", ()):
+            items = (choice.get("logprobs") or {}).get("content")
+            logprobs = None
+            if items and self._scores is not None:
+                logprobs = _extended(_empty(), items, self._scores, self._offsets[call])
+            self._offsets[call] += len(choice["text"])
+            yield self._chunk(call, choice["text"], logprobs, choice["finish_reason"])
+
+    def closing(self) -> Iterable[Chunk]:
+        return [{**self._head, "choices": [], "usage": self.usage.as_json()}] if self._include_usage else []
+
+    def _echo(self, call: int) -> Echoed:
+        return self._echoed[call // self._choices] if self._echoed else Echoed("")
+
+    def _logprobs(self, call: int, echo: Echoed, items: Iterable[Mapping[str, Any]] | None) -> dict[str, Any] | None:
+        if self._scores is None:
+            return None
+        table = {key: list(value) for key, value in echo.logprobs.items()} if echo.logprobs else _empty()
+        return _extended(table, items or (), self._scores, self._offsets[call])
+
+    def _chunk(self, call: int, text: str, logprobs: Mapping[str, Any] | None, reason: str | None) -> Chunk:
+        return {**self._head, "choices": [{"text": text, "index": call, "logprobs": logprobs, "finish_reason": reason}]}

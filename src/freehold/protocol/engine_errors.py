@@ -1,0 +1,71 @@
+"""llama.cpp's errors as Freehold's: each mapped by what it means, none relayed as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from freehold.errors import ContextLengthExceeded, EngineBadResponse, FreeholdError, InvalidRequest, ModelFailed
+
+_PATH = re.compile(r"(?:[A-Za-z]:)?[/\\][\w./\\-]+|0x[0-9a-fA-F]+")
+
+
+def from_engine(status: int, body: bytes, *, param: str) -> FreeholdError:
+    """What an error answer of the engine means. `param` is the request's field that holds the prompt."""
+    error = _error(body)
+    kind, message = str(error.get("type", "")), str(error.get("message", ""))
+    if kind == "exceed_context_size_error":
+        return _too_long(error, param)
+    if kind == "unavailable_error":
+        return ModelFailed("The model is still loading; try again shortly.", retry_after=2.0)
+    for pattern, meaning in _MEANINGS:
+        if re.search(pattern, message, re.IGNORECASE):
+            return meaning(message, param)
+    if 400 <= status < 500 and message:
+        return InvalidRequest(f"The model's engine refuses the request: {_reason(message)}", code="invalid_value")
+    return EngineBadResponse("The model's engine met an error and could not answer.")
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    error = value.get("error") if isinstance(value, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _too_long(error: dict[str, Any], param: str) -> ContextLengthExceeded:
+    limit, length = error.get("n_ctx"), error.get("n_prompt_tokens")
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {limit} tokens. However, your {param} resulted in {length} tokens. "
+        f"Please reduce the length of the {param}.",
+        param=param,
+    )
+
+
+def _reason(message: str) -> str:
+    """The telling end of an engine's sentence, short, without addresses or paths."""
+    text = "".join(letter for letter in _PATH.sub("…", message) if letter.isprintable())
+    return text[:200].rstrip(". ") + "."
+
+
+def _wrong(field: str, sentence: str, with_reason: bool = False) -> Callable[[str, str], FreeholdError]:
+    def meaning(message: str, param: str) -> FreeholdError:
+        text = f"{sentence} {_reason(message.rpartition('JSON schema')[2])}" if with_reason else sentence
+        return InvalidRequest(text, param=field or param, code="invalid_value")
+
+    return meaning
+
+
+_MEANINGS: tuple[tuple[str, Callable[[str, str], FreeholdError]], ...] = (
+    (r"JSON schema", _wrong("response_format", "The JSON schema cannot be followed:", with_reason=True)),
+    (r"schema", _wrong("response_format", "The JSON schema cannot be followed.")),
+    (r"grammar|samplers", _wrong("grammar", "The grammar cannot be parsed.")),
+    (r"invalid tokens", _wrong("", "The prompt has token ids that this model does not have.")),
+    (r"image|audio input|mmproj", _wrong("", "This model takes text only.")),
+    (r"template|jinja", _wrong("", "The model's chat template does not accept this conversation.")),
+    (r"tokeniz", _wrong("", "The text cannot be turned into tokens.")),
+)

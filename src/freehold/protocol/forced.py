@@ -1,0 +1,78 @@
+"""A tool call that must be made: a JSON schema for the whole answer, and that answer as OpenAI's tool call."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from freehold.protocol.requests.messages import Tool
+
+_BEGINNING = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
+
+
+def forced_schema(tools: Sequence[Tool]) -> dict[str, Any]:
+    """The schema of a call of one of these tools: {"name": its name, "arguments": what its parameters say}."""
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool.function.name}, "arguments": tool.function.parameters or {"type": "object"}},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return calls[0] if len(calls) == 1 else {"anyOf": calls}
+
+
+class ForcedCall:
+    """Turns the text of such an answer, as it comes, into tool-call deltas. The arguments pass as the model wrote them."""
+
+    def __init__(self) -> None:
+        self.id = f"call_{secrets.token_hex(12)}"
+        self.name: str | None = None
+        self.arguments = ""
+        self._text = ""  # what has come and is not told yet
+
+    def feed(self, text: str) -> list[dict[str, Any]]:
+        """The deltas that follow from some more text."""
+        self._text += text
+        deltas = []
+        if self.name is None:
+            found = _BEGINNING.match(self._text)
+            if found is None:
+                return []
+            self.name, self._text = found[1], self._text[found.end() :]
+            deltas.append(self._delta({"name": self.name, "arguments": ""}, first=True))
+        # The last brace may be the one that closes the call itself, so it waits until more comes.
+        safe = self._text.rfind("}")
+        piece = self._text[: safe if safe >= 0 else len(self._text)]
+        if safe < 0 or self._text[safe + 1 :].strip():
+            piece = self._text
+        return deltas + self._tell(piece)
+
+    def end(self, complete: bool) -> list[dict[str, Any]]:
+        """The deltas of what was held back. An answer cut short by its limit leaves the arguments as far as they came."""
+        deltas = []
+        if self.name is None:
+            self.name = ""
+            deltas.append(self._delta({"name": "", "arguments": ""}, first=True))
+            self._text = ""
+        rest = self._text.rstrip()
+        return deltas + self._tell(rest.removesuffix("}").rstrip() if complete else rest)
+
+    def whole(self) -> dict[str, Any]:
+        """The complete call, after `end`."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name or "", "arguments": self.arguments}}
+
+    def _tell(self, piece: str) -> list[dict[str, Any]]:
+        if not piece:
+            return []
+        self._text = self._text[len(piece) :]
+        self.arguments += piece
+        return [self._delta({"arguments": piece})]
+
+    def _delta(self, function: dict[str, str], first: bool = False) -> dict[str, Any]:
+        head = {"index": 0, "id": self.id, "type": "function"} if first else {"index": 0}
+        return {"tool_calls": [{**head, "function": function}]}

@@ -1,0 +1,76 @@
+"""What a request asks of the engine, and how the engine's answers become OpenAI's.
+
+A plan is one or more engine calls (a call for each prompt and each choice, because the engine counts the usage of the first
+choice only) and a joiner that puts their answers together again: whole ones at once, streamed ones chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from freehold.protocol.values import Usage
+
+Chunk = dict[str, Any]
+
+
+class Joiner(Protocol):
+    """Puts one request's answers together. `usage` is exact once all calls have ended."""
+
+    @property
+    def usage(self) -> Usage: ...
+
+    def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any] | bytes:
+        """The body for the client, from the calls' whole answers in their order."""
+        ...
+
+    def opening(self) -> Iterable[Chunk]:
+        """Chunks to send before the engine has said anything."""
+        ...
+
+    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
+        """The client's chunks for one chunk of the call with that number."""
+        ...
+
+    def closing(self) -> Iterable[Chunk]:
+        """Chunks to send when all calls have ended, the usage among them if the client asked for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Echo:
+    """What must be known of the prompts before they can be echoed. `scores` is how many likely tokens to give beside each
+    prompt token's own log-probability; None leaves the prompts unscored."""
+
+    prompts: tuple[str | tuple[int, ...], ...]
+    scores: int | None
+
+
+@dataclass(frozen=True)
+class Echoed:
+    """A prompt as text, and its tokens with their scores where they were asked for (see `completions.prompt_scores`)."""
+
+    text: str
+    logprobs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`concurrency` is how many calls run at once, so how many slots are leased; `relay` says that the one call's stream may
+    pass unparsed, its usage event apart; `param` is what the engine's complaints about the prompt are about."""
+
+    path: str
+    bodies: tuple[bytes, ...]
+    concurrency: int
+    stream: bool
+    include_usage: bool
+    relay: bool
+    param: str
+    joiner: Callable[[Sequence[Echoed]], Joiner]
+    echo: Echo | None = None
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

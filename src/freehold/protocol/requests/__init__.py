@@ -1,0 +1,8 @@
+"""Requests as values. Each field is declared once: its type, its range, and whether it is honoured or refused."""
+
+from freehold.protocol.requests.chat import ChatRequest
+from freehold.protocol.requests.common import Parsed, parse
+from freehold.protocol.requests.completion import CompletionRequest
+from freehold.protocol.requests.embedding import EmbeddingRequest
+
+__all__ = ["ChatRequest", "CompletionRequest", "EmbeddingRequest", "Parsed", "parse"]

@@ -1,0 +1,138 @@
+"""POST /v1/chat/completions: every documented parameter, honoured or refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from freehold.errors import InvalidRequest
+from freehold.protocol.requests.common import Accepted, Honoured, Refused
+from freehold.protocol.requests.messages import (
+    AllowedToolChoice,
+    AssistantMessage,
+    JsonSchemaFormat,
+    Message,
+    NamedTool,
+    ResponseFormat,
+    Tool,
+    ToolChoice,
+    ToolMessage,
+)
+from freehold.protocol.requests.sampling import SamplingRequest
+
+Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
+
+
+class ChatRequest(SamplingRequest):
+    messages: Annotated[list[Message], Honoured("text parts; image, audio and file parts only for models that take them")] = (
+        Field(min_length=1, max_length=10_000)
+    )
+    max_tokens: Annotated[int | None, Honoured("the old name of the next")] = Field(None, ge=1)
+    max_completion_tokens: Annotated[int | None, Honoured("without it, the setting `engine.max_output_tokens`")] = Field(
+        None, ge=1
+    )
+    logprobs: Annotated[bool | None, Honoured()] = None
+    top_logprobs: Annotated[int | None, Honoured("needs `logprobs`")] = Field(None, ge=0, le=20)
+    response_format: Annotated[
+        ResponseFormat | None, Honoured("`json_schema` always constrains the answer, `strict` or not; not together with tools")
+    ] = None
+    tools: Annotated[list[Tool] | None, Honoured("functions; custom tools are refused")] = Field(None, max_length=128)
+    tool_choice: Annotated[
+        ToolChoice | None, Honoured("`required`, a named function and `allowed_tools` always give one call")
+    ] = None
+    parallel_tool_calls: Annotated[bool | None, Honoured("with `tool_choice` auto, as far as the model's template has it")] = (
+        None
+    )
+    reasoning_effort: Annotated[
+        Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
+        Honoured("by models whose template has it; others refuse all but `none` and `minimal`, which ask for no reasoning"),
+    ] = None
+    metadata: Annotated[Metadata | None, Accepted("belongs to stored completions; nothing is stored")] = None
+    safety_identifier: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = Field(
+        None, max_length=64
+    )
+    prompt_cache_key: Annotated[str | None, Accepted("a hint; prompts are cached by their own prefix")] = None
+    prompt_cache_retention: Annotated[str | None, Accepted("a hint; the cache lives as long as its slot")] = None
+    prompt_cache_options: Annotated[dict[str, Any] | None, Accepted("a hint; prompts are cached by their own prefix")] = None
+    service_tier: Annotated[Any, Refused("There is one tier here; leave it out.", ("auto", "default"))] = None
+    store: Annotated[Any, Refused("Completions are not stored by this server; leave it out.", (False,))] = None
+    modalities: Annotated[Any, Refused("Answers are text here; leave it out.", (["text"],))] = None
+    audio: Annotated[Any, Refused("Answers are text here; leave it out.")] = None
+    prediction: Annotated[Any, Refused("Predicted outputs are not supported; leave it out.")] = None
+    verbosity: Annotated[
+        Any, Refused("No model here has a verbosity; ask for short or long answers in the prompt.", ("medium",))
+    ] = None
+    web_search_options: Annotated[Any, Refused("This server does not search the web; leave it out.")] = None
+    moderation: Annotated[Any, Refused("Moderation within a completion is not supported; leave it out.")] = None
+    functions: Annotated[Any, Refused("It is deprecated: use 'tools'.", ([],))] = None
+    function_call: Annotated[Any, Refused("It is deprecated: use 'tool_choice'.", ("none",))] = None
+
+    @property
+    def limit(self) -> int | None:
+        """The most tokens to generate, by either name."""
+        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_tokens is not None and self.max_completion_tokens not in (None, self.max_tokens):
+            raise _wrong("max_tokens", "'max_tokens' and 'max_completion_tokens' are given and differ; give one.")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise _wrong("top_logprobs", "'top_logprobs' is only allowed when 'logprobs' is true.")
+        self._check_tools()
+        self._check_calls()
+        return self
+
+    def _check_tools(self) -> None:
+        names = [tool.function.name for tool in self.tools or ()]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise _wrong(f"tools[{index}].function.name", f"Two tools have the name '{name}'.")
+        choice = self.tool_choice
+        if choice not in (None, "none", "auto") and not names:
+            raise _wrong("tool_choice", "'tool_choice' is only allowed when 'tools' are given.")
+        wanted = []
+        if isinstance(choice, NamedTool):
+            wanted = [choice.function.name]
+        elif isinstance(choice, AllowedToolChoice):
+            wanted = [tool.function.name for tool in choice.allowed_tools.tools]
+        for name in wanted:
+            if name not in names:
+                raise _wrong("tool_choice", f"The function '{name}' is not among the tools.")
+        if self.parallel_tool_calls is not None and not names:
+            raise _wrong("parallel_tool_calls", "'parallel_tool_calls' is only allowed when 'tools' are given.")
+        constrained = self.response_format is not None and self.response_format.type != "text"
+        if names and choice != "none" and (constrained or self.grammar):
+            raise _wrong(
+                "response_format" if constrained else "grammar",
+                "An answer cannot be held to a format and be free to call tools; leave one out, or set tool_choice to 'none'.",
+            )
+        if constrained and self.grammar:
+            raise _wrong("grammar", "Give 'grammar' or 'response_format', not both.")
+        if isinstance(self.response_format, JsonSchemaFormat) and self.response_format.json_schema.schema_ is None:
+            raise InvalidRequest(
+                "Missing required parameter: 'response_format.json_schema.schema'.",
+                param="response_format.json_schema.schema",
+                code="missing_required_parameter",
+            )
+
+    def _check_calls(self) -> None:
+        """A tool's answer must follow the call it answers, as OpenAI demands."""
+        open_calls: set[str] = set()
+        for index, message in enumerate(self.messages):
+            if isinstance(message, AssistantMessage):
+                if message.content is None and not message.tool_calls and message.refusal is None:
+                    raise _wrong(f"messages[{index}].content", "An assistant message needs content or tool calls.")
+                open_calls = {call.id for call in message.tool_calls or ()}
+            elif isinstance(message, ToolMessage):
+                if message.tool_call_id not in open_calls:
+                    raise _wrong(
+                        f"messages[{index}].tool_call_id",
+                        "A message with role 'tool' must answer one of the 'tool_calls' of the assistant message before it.",
+                    )
+            else:
+                open_calls = set()
+
+
+def _wrong(param: str, sentence: str) -> InvalidRequest:
+    return InvalidRequest(sentence, param=param, code="invalid_value")

@@ -1,0 +1,59 @@
+"""What the protocol needs to know of a model, and what a request costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Target:
+    """The model that a request is for. `context` and `max_output_tokens` are tokens a request; `dimensions` are the sizes
+    that an embedding model was trained to be cut to; `sampling` holds the model's own recommended defaults."""
+
+    name: str
+    task: str
+    context: int
+    slots: int
+    vocab_size: int
+    max_output_tokens: int
+    capabilities: frozenset[str]
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    dimensions: tuple[int, ...] = ()
+    embedding_length: int = 0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens, as the engine counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+    @classmethod
+    def from_engine(cls, usage: Mapping[str, Any]) -> Usage:
+        """From an engine's `usage` object; what is missing there counts nothing."""
+        details = usage.get("prompt_tokens_details") or {}
+        return cls(
+            int(usage.get("prompt_tokens") or 0),
+            int(usage.get("completion_tokens") or 0),
+            int(details.get("cached_tokens") or 0) if isinstance(details, dict) else 0,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """OpenAI's `usage` object."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
