@@ -1,0 +1,143 @@
+"""What a model file says about itself: the facts that placement, the catalog and the user need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from freehold.errors import BadModelFile
+from freehold.hardware.gguf import Header, Skipped
+
+_LARGEST = 1 << 31
+
+# general.file_type → name; enum llama_ftype of llama.h
+_FILE_TYPES: Mapping[int, str] = MappingProxyType(
+    {
+        0: "F32",
+        1: "F16",
+        2: "Q4_0",
+        3: "Q4_1",
+        7: "Q8_0",
+        8: "Q5_0",
+        9: "Q5_1",
+        10: "Q2_K",
+        11: "Q3_K_S",
+        12: "Q3_K_M",
+        13: "Q3_K_L",
+        14: "Q4_K_S",
+        15: "Q4_K_M",
+        16: "Q5_K_S",
+        17: "Q5_K_M",
+        18: "Q6_K",
+        19: "IQ2_XXS",
+        20: "IQ2_XS",
+        21: "Q2_K_S",
+        22: "IQ3_XS",
+        23: "IQ3_XXS",
+        24: "IQ1_S",
+        25: "IQ4_NL",
+        26: "IQ3_S",
+        27: "IQ3_M",
+        28: "IQ2_S",
+        29: "IQ2_M",
+        30: "IQ4_XS",
+        31: "IQ1_M",
+        32: "BF16",
+        36: "TQ1_0",
+        37: "TQ2_0",
+        38: "MXFP4_MOE",
+        39: "NVFP4",
+        40: "Q1_0",
+    }
+)
+_POOLING = ("none", "mean", "cls", "last", "rank")  # enum llama_pooling_type of llama.h
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Sizes of a model. `parameters` counts weights; lengths are in tokens or elements; `size_bytes` is the file's.
+
+    `pooling` is how token vectors become one ("mean", "cls", "last", "rank", "none"), None where the model says nothing of it.
+    Where a count differs from block to block, the largest stands here.
+    """
+
+    architecture: str
+    parameters: int
+    context_length: int
+    embedding_length: int
+    block_count: int
+    head_count: int
+    head_count_kv: int
+    vocab_size: int
+    quantization: str
+    pooling: str | None
+    chat_template: str | None
+    size_bytes: int
+
+
+def facts_of(header: Header, size_bytes: int) -> ModelFacts:
+    """The facts in a header. Raises BadModelFile when one is missing or makes no sense."""
+    metadata = header.metadata
+    architecture = metadata.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        _bad("it does not name its architecture")
+    heads = _size(metadata, f"{architecture}.attention.head_count", default=0)
+    template = metadata.get("tokenizer.chat_template")
+    return ModelFacts(
+        architecture=architecture,
+        parameters=sum(tensor.elements for tensor in header.tensors),
+        context_length=_size(metadata, f"{architecture}.context_length"),
+        embedding_length=_size(metadata, f"{architecture}.embedding_length"),
+        block_count=_size(metadata, f"{architecture}.block_count"),
+        head_count=heads,
+        head_count_kv=_size(metadata, f"{architecture}.attention.head_count_kv", default=heads),
+        vocab_size=_vocab_size(metadata, architecture),
+        quantization=_quantization(header),
+        pooling=_pooling(metadata.get(f"{architecture}.pooling_type")),
+        chat_template=template if isinstance(template, str) else None,
+        size_bytes=size_bytes,
+    )
+
+
+def _bad(reason: str) -> NoReturn:
+    raise BadModelFile(f"The model file is not complete: {reason}.", "It may be an adapter, or a part of one.")
+
+
+def _size(metadata: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    """A positive count, or with a default a count of 0 or more."""
+    value = metadata.get(key, default)
+    if isinstance(value, tuple) and value and all(type(item) is int for item in value):
+        value = max(value)
+    if value is None:
+        _bad(f"it says nothing of {key[:80]!a}")
+    if type(value) is not int or not (1 if default is None else 0) <= value < _LARGEST:
+        _bad(f"its {key[:80]!a} makes no sense")
+    return value
+
+
+def _vocab_size(metadata: Mapping[str, Any], architecture: str) -> int:
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if isinstance(tokens, Skipped | tuple):
+        return len(tokens)
+    return _size(metadata, f"{architecture}.vocab_size", default=0)
+
+
+def _quantization(header: Header) -> str:
+    """The file's own word for it; where it gives none, the type that most weights have."""
+    named = header.metadata.get("general.file_type")
+    if type(named) is int and named in _FILE_TYPES:
+        return _FILE_TYPES[named]
+    weights: dict[str, int] = {}
+    for tensor in header.tensors:
+        weights[tensor.type] = weights.get(tensor.type, 0) + tensor.elements
+    return max(weights, key=lambda name: weights[name], default="unknown")
+
+
+def _pooling(value: Any) -> str | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value < len(_POOLING):
+        _bad("its kind of pooling is unknown")
+    return _POOLING[value]

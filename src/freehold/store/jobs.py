@@ -1,0 +1,1 @@
+PullJob = object

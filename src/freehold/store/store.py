@@ -1,0 +1,205 @@
+"""Models on disk: blobs named by their digest, and a manifest for each model that names its blobs.
+
+    data_dir/models/blobs/sha256-<hex>        data_dir/staging/   files of pulls in progress
+    data_dir/models/manifests/<name>.json     data_dir/locks/     one lock a model, one for the store
+
+A manifest is written after its blobs and removed before them, so that whatever it names is there at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from freehold.errors import DigestMismatch, NotInstalled, StoreError
+from freehold.store import disk
+from freehold.store.locks import locked
+from freehold.store.manifest import File, Manifest, check_digest, dumps, loads
+from freehold.store.names import check_name, file_name
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class DiskUsage:
+    """Bytes of the blobs, of unfinished pulls, and free on that disk."""
+
+    models: int
+    staging: int
+    free: int
+
+
+class Store:
+    """The models below one folder, shared by any number of processes. Raises StoreError and its kinds, nothing else."""
+
+    def __init__(self, data_dir: Path):
+        self.data_dir = Path(data_dir)
+        self.staging = self.data_dir / "staging"
+        self._blobs = self.data_dir / "models" / "blobs"
+        self._manifests = self.data_dir / "models" / "manifests"
+        self._locks = self.data_dir / "locks"
+
+    def list(self) -> list[Manifest]:
+        """The installed models by name, without those whose manifest cannot be read (see `problems`)."""
+        return sorted((found for found in self._read_all() if isinstance(found, Manifest)), key=lambda manifest: manifest.name)
+
+    def problems(self) -> tuple[StoreError, ...]:
+        """What `list` left out, and why."""
+        return tuple(found for found in self._read_all() if isinstance(found, StoreError))
+
+    def get(self, name: str) -> Manifest:
+        """Raises NotInstalled, or StoreError when its manifest is corrupt."""
+        try:
+            with disk.translated():
+                text = self._manifest(name).read_text(encoding="utf-8", errors="replace")
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise NotInstalled(f"The model {name} is not installed.", f"Pull it: freehold pull {name}") from None
+            raise
+        return loads(text, name)
+
+    def has(self, name: str) -> bool:
+        """Whether the model is installed, with all of its files in their full size."""
+        try:
+            manifest = self.get(name)
+        except StoreError:
+            return False
+        return all(self._is_there(file) for file in manifest.files)
+
+    def path(self, file: File) -> Path:
+        """Where the bytes of a model's file are."""
+        return self._blob(file.digest)
+
+    def add_blob(self, staged: Path, digest: str) -> Path:
+        """Moves a file that has that digest (the caller has checked) into the store, and returns where it is."""
+        with disk.translated(), self._changing():
+            return self._add_blob(staged, digest)
+
+    def save(self, manifest: Manifest) -> None:
+        """Writes a manifest, in place of any of that name. Raises StoreError when one of its files is missing."""
+        with disk.translated(), self._changing():
+            self._save(manifest)
+
+    def install(self, manifest: Manifest, staged: Mapping[str, Path]) -> Manifest:
+        """Moves a model's staged files, by digest, into the store and writes its manifest; blobs that it replaced go."""
+        with disk.translated(), self._changing():
+            for digest, path in staged.items():
+                self._add_blob(path, digest)
+            self._save(manifest)
+            self._sweep()
+        return manifest
+
+    def remove(self, name: str) -> None:
+        """Removes a model, corrupt or not, and the blobs that no other model has. Raises NotInstalled."""
+        with disk.translated(), self._changing():
+            path = self._manifest(name)
+            if not path.exists():
+                raise NotInstalled(f"The model {name} is not installed.", "See what is: freehold list")
+            path.unlink()
+            disk.sync(self._manifests)
+            self._sweep()
+
+    def verify(self, name: str, on_bytes: Callable[[int], None] = lambda count: None) -> None:
+        """Reads all files of a model again. Raises DigestMismatch when one is missing or has changed."""
+        for file in self.get(name).files:
+            with disk.translated():
+                path = self._blob(file.digest)
+                if not path.exists() or digest_of(path, on_bytes) != file.digest:
+                    raise DigestMismatch(
+                        f"The file {file.name} of the model {name} is missing or damaged.",
+                        f"Remove it and pull it again: freehold rm {name}",
+                    )
+
+    def disk_usage(self) -> DiskUsage:
+        with disk.translated():
+            return DiskUsage(disk.tree_bytes(self._blobs), disk.tree_bytes(self.staging), disk.free_bytes(self.data_dir))
+
+    @contextlib.contextmanager
+    def pulling(self, name: str) -> Iterator[None]:
+        """Holds a model's lock for the length of a pull: another pull of it waits."""
+        with locked(self._locks / f"{file_name(check_name(name))}.lock"):
+            yield
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Holds the store's lock, for moments only: no blob goes while a manifest that names it is on its way."""
+        for folder in (self._blobs, self._manifests):
+            folder.mkdir(parents=True, exist_ok=True)
+        with locked(self._locks / "%store.lock"):  # no model's name gives this file name
+            yield
+
+    def _read_all(self) -> Iterator[Manifest | StoreError]:
+        with disk.translated():
+            try:
+                paths = sorted(path for path in self._manifests.iterdir() if path.suffix == ".json" and path.name[0] != ".")
+            except FileNotFoundError:
+                return
+        for path in paths:
+            try:
+                with disk.translated():
+                    text = path.read_text(encoding="utf-8", errors="replace")
+                yield self._placed(loads(text, _label(path)), path)
+            except StoreError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):  # removed while we read
+                    yield error
+
+    def _placed(self, manifest: Manifest, path: Path) -> Manifest:
+        if path != self._manifest(manifest.name):
+            raise StoreError(f"The manifest of the model {_label(path)} names another model.", "Remove that file.")
+        return manifest
+
+    def _manifest(self, name: str) -> Path:
+        return self._manifests / f"{file_name(check_name(name))}.json"
+
+    def _blob(self, digest: str) -> Path:
+        return self._blobs / check_digest(digest).replace(":", "-")
+
+    def _is_there(self, file: File) -> bool:
+        path = self._blob(file.digest)
+        return path.is_file() and path.stat().st_size == file.size
+
+    def _add_blob(self, staged: Path, digest: str) -> Path:
+        blob = self._blob(digest)
+        disk.sync(staged)
+        staged.chmod(0o444)
+        staged.replace(blob)
+        disk.sync(self._blobs)
+        return blob
+
+    def _save(self, manifest: Manifest) -> None:
+        for file in manifest.files:
+            if not self._is_there(file):
+                raise StoreError(f"The file {file.name} of the model {manifest.name} is not in the store.", "Pull it again.")
+        disk.write_atomically(self._manifest(manifest.name), dumps(manifest))
+
+    def _sweep(self) -> None:
+        """Removes the blobs that no manifest names. A corrupt manifest may name any of them: then all stay."""
+        found = [*self._read_all()]
+        if any(isinstance(item, StoreError) for item in found):
+            return
+        named = {self._blob(file.digest).name for item in found if isinstance(item, Manifest) for file in item.files}
+        for path in self._blobs.iterdir():
+            if path.name not in named:
+                path.unlink()
+
+
+def digest_of(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> str:
+    """ "sha256:<hex>" of a file; `on_bytes` hears of each piece read."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+            on_bytes(len(piece))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _label(path: Path) -> str:
+    """The model that a manifest's file name speaks of, for messages."""
+    return ascii(unquote(path.stem))[1:-1]
