@@ -125,7 +125,7 @@ def serving(
     folder = Path(tempfile.mkdtemp(prefix="fh-"))
     log = folder / "log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FREEHOLD_")}
-    environment |= {"TMPDIR": str(folder), **(env or {})}
+    environment |= {"TMPDIR": str(folder), "FREEHOLD_STARTER": "false", **(env or {})}
     if key:
         environment["FREEHOLD_API_KEY"] = key
     with log.open("wb") as sink:

@@ -52,7 +52,11 @@ class Telemetry:
         )
         self.tokens = Counter("freehold_tokens_total", "Tokens, by kind.", ("model", "kind"), registry=self.registry)
         self.duration = Histogram(
-            "freehold_request_seconds", "Time from a request to its last byte.", ("route",), registry=self.registry, buckets=_SECONDS
+            "freehold_request_seconds",
+            "Time from a request to its last byte.",
+            ("route",),
+            registry=self.registry,
+            buckets=_SECONDS,
         )
         self.first_token = Histogram(
             "freehold_time_to_first_token_seconds",
@@ -69,7 +73,11 @@ class Telemetry:
             buckets=_TOKEN_SECONDS,
         )
         self.queue_wait = Histogram(
-            "freehold_queue_wait_seconds", "Time spent waiting for a lease.", ("model",), registry=self.registry, buckets=_SECONDS
+            "freehold_queue_wait_seconds",
+            "Time spent waiting for a lease.",
+            ("model",),
+            registry=self.registry,
+            buckets=_SECONDS,
         )
         self.outcomes = Counter(
             "freehold_generations_total", "Leased requests, by how they ended.", ("model", "outcome"), registry=self.registry

@@ -67,7 +67,8 @@ def _prepare_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise StartError(
-            f"The data folder {folder} cannot be written: {error.strerror}.", "Choose another with --data-dir, or free its disk."
+            f"The data folder {folder} cannot be written: {error.strerror}.",
+            "Choose another with --data-dir, or free its disk.",
         ) from None
 
 
@@ -167,5 +168,3 @@ Press Ctrl-C to stop.
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-

@@ -62,7 +62,10 @@ class EngineClient:
     async def post(self, path: str, body: bytes, within: float) -> Answer:
         """One call, whole answer. Raises EngineTimeout, ModelFailed, EngineBadResponse."""
         with _translated():
-            async with asyncio.timeout(within), self._session.post(f"http://worker{path}", data=body, headers=_JSON) as response:
+            async with (
+                asyncio.timeout(within),
+                self._session.post(f"http://worker{path}", data=body, headers=_JSON) as response,
+            ):
                 return Answer(response.status, await response.read())
 
     async def get(self, path: str, within: float) -> Answer:

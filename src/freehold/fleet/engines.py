@@ -62,7 +62,9 @@ def warmup(deployment: Deployment) -> tuple[str, dict[str, Any]]:
 
 def _llama(deployment: Deployment, socket: Path) -> Launch:
     if deployment.weights is None:
-        raise StoreError(f"The model {deployment.name} has no weights.", f"Remove it and pull it again: freehold rm {deployment.name}")
+        raise StoreError(
+            f"The model {deployment.name} has no weights.", f"Remove it and pull it again: freehold rm {deployment.name}"
+        )
     config = {
         "name": deployment.name,
         "socket": str(socket),

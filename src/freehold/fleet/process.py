@@ -34,7 +34,6 @@ class Process:
     @classmethod
     async def spawn(cls, launch: Launch, socket: Path) -> Process:
         """Starts the child. Raises OSError when the program cannot be executed."""
-        socket.unlink(missing_ok=True)
         child = await asyncio.create_subprocess_exec(
             *launch.argv,
             env=dict(launch.env),

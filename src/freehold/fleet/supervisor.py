@@ -1,7 +1,7 @@
 """Keeps workers running: one task owns each worker's state, callers ask for the outcome.
 
-    loading ──ready──> ready ──died, hung──> loading (after a pause that doubles with each failed start)
-       └──failed──> failed ──pause over──> loading
+loading ──ready──> ready ──died, hung──> loading (after a pause that doubles with each failed start)
+   └──failed──> failed ──pause over──> loading
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ class _Unit:
         finally:
             self._client = None
             self._settled.clear()
+            await process.stop(_GRACE)  # first: whoever still reads from it sees its end, and says so to its client
             await client.close()
-            await process.stop(_GRACE)
             self.process = None
 
     async def _load(self, process: Process, client: EngineClient) -> None:

@@ -1,4 +1,4 @@
-"""The listening socket, bound before anything slow is imported: who connects while the server starts waits, and is not refused."""
+"""The listening socket, bound before anything slow is imported: who connects meanwhile waits, and is not refused."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Edge:
             await self._app(scope, receive, call.send)
         except FreeholdError as error:
             await call.answer(error_response(error), receive)
-        except Exception:  # the last resort: a bug must not reach the client as a bare connection reset
+        except Exception:  # noqa: BLE001  (the last resort: a bug must not reach the client as a bare reset)
             log("unhandled", level=40, exc_info=True, request_id=call.identity, path=scope["path"])
             bug = FreeholdError(f"The server met an error of its own; its log tells more under {call.identity}.")
             await call.answer(error_response(bug), receive)

@@ -36,7 +36,14 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
         echo = Echo(prompts, request.logprobs)
 
     def joiner(echoed: Sequence[Echoed]) -> CompletionJoiner:
-        return CompletionJoiner(target.name, len(request.prompt), choices, request.logprobs, _shows_usage(request), echoed)
+        return CompletionJoiner(
+            target.name,
+            prompts=len(request.prompt),
+            choices=choices,
+            scores=request.logprobs,
+            include_usage=_shows_usage(request),
+            echoed=echoed,
+        )
 
     return Plan(
         path="/v1/completions",
@@ -104,7 +111,7 @@ def score_body(tokens: Sequence[int], scores: int, context: int) -> bytes:
 
 
 def prompt_scores(first: str, answer: Mapping[str, Any] | None, scores: int) -> dict[str, Any]:
-    """OpenAI's `logprobs` of a prompt from the answer to `score_body`. Nothing comes before the first token, so it has no score."""
+    """OpenAI's `logprobs` of a prompt from the answer to `score_body`. The first token follows nothing: it has no score."""
     table = _empty()
     table["tokens"].append(first)
     table["token_logprobs"].append(None)
@@ -133,7 +140,7 @@ class CompletionJoiner:
     """One request's choices: with n choices a prompt, call k is choice k % n of prompt k // n."""
 
     def __init__(
-        self, model: str, prompts: int, choices: int, scores: int | None, include_usage: bool, echoed: Sequence[Echoed]
+        self, model: str, *, prompts: int, choices: int, scores: int | None, include_usage: bool, echoed: Sequence[Echoed]
     ):
         self._prompts = prompts
         self._choices = choices

@@ -45,12 +45,11 @@ class ForcedCall:
                 return []
             self.name, self._text = found[1], self._text[found.end() :]
             deltas.append(self._delta({"name": self.name, "arguments": ""}, first=True))
-        # The last brace may be the one that closes the call itself, so it waits until more comes.
-        safe = self._text.rfind("}")
-        piece = self._text[: safe if safe >= 0 else len(self._text)]
-        if safe < 0 or self._text[safe + 1 :].strip():
-            piece = self._text
-        return deltas + self._tell(piece)
+        if not self.arguments:
+            self._text = self._text.lstrip()
+        # The last brace may be the one that closes the call itself, so it waits until more comes, and the space before it.
+        held = self._text.rstrip()
+        return deltas + self._tell(held.removesuffix("}").rstrip() if held.endswith("}") else self._text)
 
     def end(self, complete: bool) -> list[dict[str, Any]]:
         """The deltas of what was held back. An answer cut short by its limit leaves the arguments as far as they came."""

@@ -40,7 +40,17 @@ def plain(events: bytes) -> bool:
 
     A quote inside a JSON string is escaped, so none of the marks can be met within generated text.
     """
-    return not any(mark in events for mark in _MARKS) and events.count(b"\n\n") == events.count(b"data: {")
+    if any(mark in events for mark in _MARKS) or not events.count(b"\n\n") == events.count(b"data: {") == events.count(b"}\n\n"):
+        return False
+    return events.isascii() or _is_text(events)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def payloads(events: bytes) -> Iterator[bytes]:

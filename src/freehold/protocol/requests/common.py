@@ -190,7 +190,8 @@ def _bound(side: str, sign: str, key: str) -> Rule:
         kind = "integer" if isinstance(limit, int) else "decimal"
         extreme = "minimum" if side == "below" else "maximum"
         wanted = limit if isinstance(limit, int) else f"{limit:g}"
-        text = f"Invalid '{param}': {kind} {side} {extreme} value. Expected a value {sign} {wanted}, but got {shown(value)} instead."
+        expected = f"Expected a value {sign} {wanted}, but got {shown(value)} instead."
+        text = f"Invalid '{param}': {kind} {side} {extreme} value. {expected}"
         return text, f"{kind}_{side}_{'min' if side == 'below' else 'max'}_value"
 
     return rule

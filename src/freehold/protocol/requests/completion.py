@@ -63,7 +63,7 @@ class CompletionRequest(SamplingRequest):
     def _check(self) -> Self:
         if len(self.prompt) > MAX_PROMPTS:
             raise InvalidRequest(
-                f"Invalid 'prompt': array too long. Expected at most {MAX_PROMPTS} prompts, but got {len(self.prompt)} instead.",
+                f"Invalid 'prompt': array too long. Expected at most {MAX_PROMPTS} prompts, but got {len(self.prompt)}.",
                 param="prompt",
                 code="array_above_max_length",
             )

@@ -163,8 +163,8 @@ Message = Annotated[
     Discriminator(
         _role,
         custom_error_type=NO_BRANCH,
-        custom_error_message=".role|a message must be an object whose role is one of 'system', 'developer', 'user', 'assistant', "
-        "'tool' "
+        custom_error_message=".role|a message must be an object whose role is one of 'system', 'developer', 'user', "
+        "'assistant', 'tool' "
         "('function' is long deprecated: use 'tool').",
     ),
 ]
