@@ -119,6 +119,27 @@ def test_logprobs_are_the_legacy_lists(client):
     assert lists["text_offset"] == sorted(lists["text_offset"])
 
 
+def test_echo_with_logprobs_scores_the_prompt_too(client):
+    raw = client.completions.with_raw_response.create(
+        model=CHAT, prompt=PROMPT, echo=True, logprobs=1, max_tokens=2, temperature=0
+    )
+    choice = raw.http_response.json()["choices"][0]
+    lists = choice["logprobs"]
+    assert "".join(lists["tokens"]) == choice["text"]
+    assert choice["text"].startswith(PROMPT)
+    # Nothing comes before the first token, so it has no score. (The SDK's type forgets the null that OpenAI sends.)
+    assert lists["token_logprobs"][0] is None
+    assert all(logprob <= 0 for logprob in lists["token_logprobs"][1:])
+    assert lists["text_offset"][0] == 0
+
+
+def test_echo_without_tokens_scores_a_text(client):
+    raw = client.completions.with_raw_response.create(model=CHAT, prompt=PROMPT, echo=True, logprobs=1, max_tokens=0)
+    body = raw.http_response.json()
+    assert body["choices"][0]["text"] == PROMPT
+    assert body["usage"]["completion_tokens"] == 0
+
+
 def test_a_stop_sequence_ends_the_text_before_it(client):
     whole = complete(client, "One, two, three,", max_tokens=16)["choices"][0]["text"]
     choice = complete(client, "One, two, three,", max_tokens=16, stop=",")["choices"][0]

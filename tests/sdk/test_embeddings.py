@@ -9,7 +9,7 @@ import pytest
 
 from tests.sdk.wire import EMBEDDING, EMBEDDING_MODEL, cosine, embed
 
-HELLO_WORLD = [7592, 2088]  # "hello world" in the vocabulary of BERT (uncased)
+HELLO_WORLD = [101, 7592, 2088, 102]  # "[CLS] hello world [SEP]" in the vocabulary of BERT (uncased)
 TEXTS = ["A cat sits on the mat.", "A feline rests on a rug.", "The stock market fell today."]
 
 
@@ -65,7 +65,7 @@ def test_many_texts_fit_one_request(client):
     assert len(body["data"]) == 100
 
 
-def test_token_arrays_are_texts(client):
+def test_token_arrays_reach_the_model_as_they_are(client):
     one = embed(client, HELLO_WORLD)["data"]
     two = embed(client, [HELLO_WORLD, HELLO_WORLD])["data"]
     assert (len(one), len(two)) == (1, 2)
@@ -78,7 +78,7 @@ def test_token_arrays_are_texts(client):
 def test_an_empty_input_is_refused(client, empty):
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model=EMBEDDING, input=empty)
-    assert caught.value.param == "input"
+    assert caught.value.param.startswith("input")
 
 
 def test_a_size_the_model_was_not_trained_for_is_refused(client):

@@ -154,7 +154,7 @@ test("an engine's failure is an InternalServerError", async () => {
 });
 
 test("an engine's failure in a stream is thrown where the text ends", async () => {
-  const failing = [{ role: "user", content: '[[fake:{"error_at_token": 2}]] a b c' }];
+  const failing = [{ role: "user", content: '[[fake:{"error_at_token": 2, "token_delay_s": 0.05}]] a b c' }];
   const words = [];
   await assert.rejects(async () => {
     for await (const chunk of await fake.chat.completions.create({ ...brief, messages: failing, stream: true })) {

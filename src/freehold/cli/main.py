@@ -1,0 +1,136 @@
+"""`freehold`: the table of commands, and the one place where an error becomes a line and an exit code.
+
+A command's module is imported when the command is used, so that `freehold --help` and `freehold version` answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+
+import click
+
+import freehold
+from freehold.errors import FreeholdError, OperatorError, RequestError
+
+BUG, USAGE, INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is, and its line in `freehold --help` (a test holds it to the command's own)."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS = {
+    "up": Entry(
+        "freehold.cli.up", "up", "Serve the API: binds at once, pulls the default models if they are missing, loads them."
+    ),
+    "chat": Entry("freehold.cli.chat", "chat", "Talk to a model of the running server."),
+    "pull": Entry("freehold.cli.pull", "pull", "Install a model: a starter model, a GGUF file, or an https:// address."),
+    "list": Entry("freehold.cli.models", "list_", "List the installed models."),
+    "show": Entry("freehold.cli.models", "show", "Show all that is known about a model."),
+    "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),
+    "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),
+    "doctor": Entry("freehold.cli.doctor", "doctor", "Check this machine and say what to mend."),
+    "version": Entry("freehold.cli.version", "version", "Print the version."),
+}
+
+
+class Commands(click.Group):
+    """The commands of the table, imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(entry.module), entry.attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean {near[0]}?" if near else "`freehold --help` lists them."
+            raise click.UsageError(f"There is no command {args[0]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  freehold up
+  freehold chat "Say hello."
+  freehold doctor""",
+)
+@click.version_option(freehold.__version__, message="freehold %(version)s")
+def cli() -> None:
+    """OpenAI's API on your own hardware."""
+
+
+def main() -> None:
+    """The console script. Ends with 0, 1 (an error), 2 (a mistake in the command) or 130 (Ctrl-C); never with a traceback."""
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has gone: say nothing, and keep Python from trying again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or BUG
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        result = cli.main(prog_name="freehold", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return BUG
+    except Exception as error:  # noqa: BLE001 - the last resort: whoever typed a command is owed a line, not a traceback
+        return _fail(*_told(error), error)
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error as a line and an exit code."""
+    match error:
+        case click.UsageError():
+            hint = f" Try: {error.ctx.command_path} --help" if error.ctx else ""
+            return f"{error.format_message()}{hint}", USAGE
+        case OperatorError():
+            return str(error), error.exit_code
+        case FreeholdError():
+            return error.message, USAGE if isinstance(error, RequestError) else BUG
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            return f"{where}{error.strerror or error}", BUG
+    return f"Freehold met an error of its own ({type(error).__name__}: {error}). FREEHOLD_DEBUG=1 shows where.", BUG
+
+
+def _fail(message: str, code: int, error: BaseException) -> int:
+    from freehold.cli.output import printable
+
+    if os.environ.get("FREEHOLD_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

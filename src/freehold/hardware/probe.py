@@ -1,0 +1,50 @@
+"""What this machine has, read from the system's own files and tools: arguments here, so that any machine can be recorded."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.hardware import mac
+from freehold.hardware.commands import Runner
+from freehold.hardware.commands import run as run_program
+from freehold.hardware.cpu import Cpu, linux_cpu
+from freehold.hardware.gpu import Gpu, linux_gpus
+from freehold.hardware.memory import Memory, linux_memory
+from freehold.hardware.namespaces import Namespaces, linux_namespaces
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`gpu_reason` says why `gpus` is empty. Sizes are bytes."""
+
+    system: str
+    architecture: str
+    cpu: Cpu
+    memory: Memory
+    gpus: tuple[Gpu, ...]
+    gpu_reason: str | None
+    namespaces: Namespaces
+
+
+def probe(
+    root: Path = Path("/"), run: Runner = run_program, system: str | None = None, architecture: str | None = None
+) -> Machine:
+    """Reads the machine below `root`, through the programs that `run` runs; `system` and `architecture` are this machine's own
+    unless given. Never fails: what is not known is 0 or "unknown".
+    """
+    system, architecture = system or platform.system(), architecture or platform.machine()
+    if system == "Darwin":
+        gpus, reason = mac.mac_gpus(run)
+        return Machine(system, architecture, mac.mac_cpu(run), mac.mac_memory(run), gpus, reason, mac.NAMESPACES)
+    gpus, reason = linux_gpus(root, run)
+    return Machine(
+        system=system,
+        architecture=architecture,
+        cpu=linux_cpu(root),
+        memory=linux_memory(root),
+        gpus=gpus,
+        gpu_reason=reason,
+        namespaces=linux_namespaces(root, run),
+    )

@@ -1,0 +1,90 @@
+"""docs/parameters.md, rendered from the declarations that parse the requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from freehold.protocol.requests.common import Accepted, Extra, Honoured, Refused, Request, Treatment, treatment
+
+_ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
+    ("POST /v1/chat/completions", ChatRequest),
+    ("POST /v1/completions", CompletionRequest),
+    ("POST /v1/embeddings", EmbeddingRequest),
+)
+_INTRODUCTION = """# Parameters
+
+Every documented parameter of OpenAI's endpoints, and what becomes of it. *Honoured* does what OpenAI's documentation says. *Accepted*
+has no effect on the answer by its own definition. *Refused* is a 400 that names the parameter and says what to do; values that ask
+for nothing pass, so that clients which always send them keep working. A field that is not here is a 400 as with OpenAI, or, with the
+setting `unknown_parameters = "ignore"`, left out and named in the header `x-freehold-ignored`.
+
+Where a request sets no sampling parameter, the model's own recommendation holds (for the starter model: temperature 0.2, top_p 0.9),
+then llama.cpp's defaults: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05."""
+
+
+def markdown() -> str:
+    """The page."""
+    parts = [_INTRODUCTION]
+    for title, model in _ENDPOINTS:
+        parts += ["", f"## {title}", "", "| parameter | values | treatment | note |", "|---|---|---|---|"]
+        parts += list(_rows(model, extras=False))
+    parts += ["", "## llama.cpp's sampling parameters", "", "For chat and text completions.", ""]
+    parts += ["| parameter | values | note |", "|---|---|---|", *_rows(ChatRequest, extras=True)]
+    return "\n".join(parts)
+
+
+def _rows(model: type[Request], *, extras: bool) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        how = treatment(model, name)
+        if isinstance(how, Extra) != extras:
+            continue
+        values = _values(field, how)
+        note = how.note or "–"
+        yield f"| `{name}` | {values} | {note} |" if extras else f"| `{name}` | {values} | {_LABELS[type(how)]} | {note} |"
+
+
+_LABELS: dict[type[Any], str] = {Honoured: "honoured", Accepted: "accepted", Refused: "**refused**", Extra: ""}
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
+
+def _values(field: FieldInfo, how: Treatment) -> str:
+    if isinstance(how, Refused):
+        return f"only {', '.join(f'`{value}`' for value in how.allow)}" if how.allow else "none"
+    kind = _kind(field.annotation)
+    low, high = _bounds(field)
+    limits = f", {low} … {high}" if low or high else ""
+    return f"{kind}{limits}{', required' if field.is_required() else ''}"
+
+
+def _kind(annotation: Any) -> str:
+    if annotation in _TYPES:
+        return _TYPES[annotation]
+    origin, inner = get_origin(annotation), [arg for arg in get_args(annotation) if arg is not type(None)]
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin is list:
+        return "array"
+    if origin is dict:
+        return "object"
+    if len(inner) == 1:
+        return _kind(inner[0])
+    if hasattr(annotation, "__metadata__"):  # Annotated: the first argument is the type itself
+        return _kind(inner[0])
+    kinds = dict.fromkeys(_kind(arg) for arg in inner)
+    return " or ".join(kinds) if kinds else "object"
+
+
+def _bounds(field: FieldInfo) -> tuple[str, str]:
+    found = {"ge": "", "gt": "", "le": "", "lt": ""}
+    for mark in field.metadata:
+        for key in found:
+            value = getattr(mark, key, None)
+            if value is not None:
+                found[key] = f"{value:g}" if isinstance(value, float) else f"{value:,}"
+    low = found["ge"] or (f">{found['gt']}" if found["gt"] else "")
+    high = found["le"] or (f"<{found['lt']}" if found["lt"] else "")
+    return low, high
