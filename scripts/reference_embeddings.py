@@ -3,8 +3,9 @@
     python -m venv ref && ref/bin/pip install torch transformers
     ref/bin/python scripts/reference_embeddings.py FOLDER
 
-FOLDER is the unpacked model (config.json, model.safetensors, tokenizer.json). Runs on the CPU in float32, one text at a time: the mean
-of the last hidden states over all tokens, normalised. Nothing is truncated. The vectors are base64 of little-endian float32.
+FOLDER is the unpacked model (config.json, model.safetensors, tokenizer.json). Runs on the CPU in float32, one text at a time:
+the mean of the last hidden states over all tokens, normalised. Nothing is truncated. The vectors are base64 of
+little-endian float32.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ FIXED = [
     "x" * 100,  # WordPiece makes longer words unknown; llama.cpp reads them piece by piece
     "e\u0301tude with a combining accent",
 ]
-WORDS = (
-    "river stone lantern engine quiet morning harbour copper signal window garden winter paper thunder orchard compass velvet "
-    "bridge canvas meadow anchor whisper mountain kettle ribbon shadow timber island pepper marble feather candle forest "
-    "library station market captain teacher farmer doctor painter baker carries builds finds watches breaks paints sells "
-    "remembers follows opens slowly gladly never often between beyond under against seven twelve hundred old bright narrow "
-    "heavy patient electric digital neural quantum legal private federal monthly and or but because while the a this every"
-).split()
+WORDS = """
+    river stone lantern engine quiet morning harbour copper signal window garden winter paper thunder orchard compass
+    velvet bridge canvas meadow anchor whisper mountain kettle ribbon shadow timber island pepper marble feather candle
+    forest library station market captain teacher farmer doctor painter baker carries builds finds watches breaks paints
+    sells remembers follows opens slowly gladly never often between beyond under against seven twelve hundred old bright
+    narrow heavy patient electric digital neural quantum legal private federal monthly and or but because while the a
+    this every
+""".split()  # noqa: SIM905
 LENGTHS = (1, 2, 3, 5, 8, 12, 16, 20, 25, 32, 40, 50, 64, 80, 100, 120, 150, 180, 220, 260, 300, 330, 360, 380, 400)
 
 

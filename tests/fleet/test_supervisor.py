@@ -84,7 +84,7 @@ async def test_a_hung_worker_is_found_by_its_heartbeat(supervisor: Supervisor) -
 
 
 async def test_a_worker_that_dies_at_load_tells_its_last_words_and_when_to_try_again(supervisor: Supervisor) -> None:
-    with pytest.raises(ModelFailed, match="status 3.*weights are corrupt") as caught:
+    with pytest.raises(ModelFailed, match=r"status 3.*weights are corrupt") as caught:
         await supervisor.ensure_ready(fake(die_at_load=True))
     assert caught.value.retry_after and caught.value.retry_after > 0
     assert status(supervisor).state == "failed"

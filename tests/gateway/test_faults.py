@@ -129,9 +129,7 @@ def test_a_stopped_worker_is_noticed_and_replaced(server: Server) -> None:
     assert server.worker("fake")["pid"] != old
 
 
-@pytest.mark.parametrize(
-    "fault", ["die_at_token", "close_at_token", "error_at_token", "garbage_at_token"]
-)
+@pytest.mark.parametrize("fault", ["die_at_token", "close_at_token", "error_at_token", "garbage_at_token"])
 def test_a_stream_that_breaks_is_ended_with_an_error_event(server: Server, fault: str) -> None:
     stream = Stream(server, directive(tokens=50, token_delay_s=0.005, **{fault: 5}))
     assert stream.response.status == 200

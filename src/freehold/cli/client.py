@@ -26,7 +26,7 @@ class NoServer(OperatorError):
 
 
 class ServerError(OperatorError):
-    """The server answered with an error, or not as it should; `answered` is its status, 0 without one; `code` is the envelope's."""
+    """The server answered with an error, or not as it should: its status, 0 without one, and the envelope's code."""
 
     def __init__(self, message: str, remedy: str = "", answered: int = 0, code: str | None = None):
         super().__init__(message, remedy)

@@ -17,13 +17,13 @@ _ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
 )
 _INTRODUCTION = """# Parameters
 
-Every documented parameter of OpenAI's endpoints, and what becomes of it. *Honoured* does what OpenAI's documentation says. *Accepted*
-has no effect on the answer by its own definition. *Refused* is a 400 that names the parameter and says what to do; values that ask
-for nothing pass, so that clients which always send them keep working. A field that is not here is a 400 as with OpenAI, or, with the
-setting `unknown_parameters = "ignore"`, left out and named in the header `x-freehold-ignored`.
+Every documented parameter of OpenAI's endpoints, and what becomes of it. *Honoured* does what OpenAI's documentation says.
+*Accepted* has no effect on the answer by its own definition. *Refused* is a 400 that names the parameter and says what to
+do; values that ask for nothing pass, so that clients which always send them keep working. A field that is not here is a 400
+as with OpenAI, or, with the setting `unknown_parameters = "ignore"`, left out and named in the header `x-freehold-ignored`.
 
-Where a request sets no sampling parameter, the model's own recommendation holds (for the starter model: temperature 0.2, top_p 0.9),
-then llama.cpp's defaults: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05."""
+Where a request sets no sampling parameter, the model's own recommendation holds (for the starter model: temperature 0.2,
+top_p 0.9), then llama.cpp's defaults: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05."""
 
 
 def markdown() -> str:
@@ -48,7 +48,7 @@ def _rows(model: type[Request], *, extras: bool) -> Iterator[str]:
 
 
 _LABELS: dict[type[Any], str] = {Honoured: "honoured", Accepted: "accepted", Refused: "**refused**", Extra: ""}
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
 
 def _values(field: FieldInfo, how: Treatment) -> str:
@@ -61,18 +61,13 @@ def _values(field: FieldInfo, how: Treatment) -> str:
 
 
 def _kind(annotation: Any) -> str:
-    if annotation in _TYPES:
-        return _TYPES[annotation]
     origin, inner = get_origin(annotation), [arg for arg in get_args(annotation) if arg is not type(None)]
+    plain = _TYPES.get(annotation) or _TYPES.get(origin)
+    if plain:
+        return plain
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in inner)
-    if origin is list:
-        return "array"
-    if origin is dict:
-        return "object"
-    if len(inner) == 1:
-        return _kind(inner[0])
-    if hasattr(annotation, "__metadata__"):  # Annotated: the first argument is the type itself
+    if len(inner) == 1 or hasattr(annotation, "__metadata__"):  # Annotated: the first argument is the type itself
         return _kind(inner[0])
     kinds = dict.fromkeys(_kind(arg) for arg in inner)
     return " or ".join(kinds) if kinds else "object"

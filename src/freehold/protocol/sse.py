@@ -40,7 +40,9 @@ def plain(events: bytes) -> bool:
 
     A quote inside a JSON string is escaped, so none of the marks can be met within generated text.
     """
-    if any(mark in events for mark in _MARKS) or not events.count(b"\n\n") == events.count(b"data: {") == events.count(b"}\n\n"):
+    if any(mark in events for mark in _MARKS) or not events.count(b"\n\n") == events.count(b"data: {") == events.count(
+        b"}\n\n"
+    ):
         return False
     return events.isascii() or _is_text(events)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from freehold.errors import DiskFull, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_ROOM = "Make room on that disk, or keep the models on another: set data_dir."
+ROOM = "Make room on that disk, or keep the models on another: set data_dir."
 
 
 def megabytes(count: int) -> str:
@@ -28,7 +28,7 @@ def translated() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise DiskFull("The disk that holds the models is full.", _ROOM) from error
+            raise DiskFull("The disk that holds the models is full.", ROOM) from error
         reason = error.strerror or type(error).__name__
         raise StoreError(f"The model store cannot be used: {reason}.", "Check that this user may write to data_dir.") from error
 
@@ -36,7 +36,7 @@ def translated() -> Iterator[None]:
 def require(free: int, needed: int) -> None:
     """Raises DiskFull when `needed` bytes are not free."""
     if free < needed:
-        raise DiskFull(f"This needs {megabytes(needed)} of disk, and {megabytes(free)} are free.", _ROOM)
+        raise DiskFull(f"This needs {megabytes(needed)} of disk, and {megabytes(free)} are free.", ROOM)
 
 
 def free_bytes(folder: Path) -> int:

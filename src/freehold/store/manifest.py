@@ -70,6 +70,14 @@ def check_digest(digest: str) -> str:
     return digest
 
 
+def sha256_in(text: str) -> str:
+    """The 64 small hex digits in what a person gives as a sha256. Raises StoreError for anything else."""
+    digits = text.strip().lower().removeprefix("sha256:")
+    if not _DIGEST.fullmatch(f"sha256:{digits}"):
+        raise StoreError(f"{text[:80]!a} is not a sha256 digest.", "It has 64 hex digits.")
+    return digits
+
+
 def dumps(manifest: Manifest) -> str:
     """The manifest as JSON text, with the version of its form."""
     plain = {item.name: getattr(manifest, item.name) for item in fields(manifest)}

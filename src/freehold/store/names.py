@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import string
 from pathlib import PurePath
-from urllib.parse import quote
 
 from freehold.errors import InvalidRequest
 
@@ -32,7 +32,8 @@ def check_name(name: str) -> str:
 
 def file_name(name: str) -> str:
     """A checked name as the name of a file (no suffix): one to one, also where the file system ignores case."""
-    quoted = "".join(f"%{ord(letter):02X}" if letter.isupper() else letter for letter in quote(name, safe="%"))
+    plain = string.ascii_lowercase + string.digits + "._-"
+    quoted = "".join(letter if letter in plain else f"%{ord(letter):02X}" for letter in name)
     if len(quoted) <= _LONGEST_FILE:
         return quoted
     digest = hashlib.sha256(name.encode()).hexdigest()

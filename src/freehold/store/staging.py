@@ -1,6 +1,7 @@
 """Folders for the files of pulls in progress. What a dead process left behind, the next pull clears away.
 
-A folder's own lock says whether its pull lives: the kernel frees it with the process. A resumable folder outlives its pull, for a week.
+A folder's own lock says whether its pull lives: the kernel frees it with the process. A resumable folder outlives its
+pull, for a week.
 """
 
 from __future__ import annotations

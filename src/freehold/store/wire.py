@@ -1,6 +1,6 @@
 """What a pulling child process says on its stdout: a JSON object a line.
 
-    {"progress": {"stage", "done", "total"}}     {"installed": "<name>"}     {"error": {"message", "remedy", "kind"}}
+{"progress": {"stage", "done", "total"}}     {"installed": "<name>"}     {"error": {"message", "remedy", "kind"}}
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from freehold.errors import BadModelFile, DigestMismatch, DiskFull, NotInstalled, SourceUnreachable, StoreError
-from freehold.store.progress import Progress
+from freehold.store.progress import Progress, Stage
 
 _KINDS: Mapping[str, type[StoreError]] = MappingProxyType(
     {kind.__name__: kind for kind in (StoreError, BadModelFile, DigestMismatch, SourceUnreachable, DiskFull, NotInstalled)}
@@ -25,6 +25,8 @@ class Installed:
 
     name: str
 
+
+_STAGES = get_args(Stage)
 
 Message = Progress | Installed | StoreError
 
@@ -46,7 +48,9 @@ def decode(line: str) -> Message | None:
     """The message in a line; None for a line that is none, such as one of a traceback."""
     try:
         match json.loads(line):
-            case {"progress": {"stage": "download" | "verify" | "convert" | "install" as stage, "done": int(done), "total": total}}:
+            case {
+                "progress": {"stage": "download" | "verify" | "convert" | "install" as stage, "done": int(done), "total": total}
+            }:
                 return Progress(stage, done, total)
             case {"installed": str(name)}:
                 return Installed(name)
