@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -46,6 +47,7 @@ class Stream:
 
     def events(self) -> list[str]:
         lines = self.response.read().decode().split("\n\n")
+        self.leave()
         return [line.removeprefix("data: ") for line in lines if line]
 
     def leave(self) -> None:
@@ -147,6 +149,7 @@ def test_a_stream_that_falls_silent_is_ended_after_the_idle_timeout(tmp_path: Pa
             assert_ends_with_an_error_event(stream.events())
         else:
             assert stream.response.status == 504
+            stream.leave()
         until(lambda: server.worker("fake")["busy"] == 0)
 
 
@@ -179,7 +182,9 @@ def test_a_full_queue_answers_429_at_once_and_a_client_that_leaves_makes_room(se
     for stream in running:
         stream.leave()
     for connection in waiting[1:]:
-        assert connection.getresponse().status == 200
+        with connection.getresponse() as response:
+            assert response.status == 200
+        connection.close()
 
 
 def test_a_turn_that_does_not_come_in_time_is_a_503(tmp_path: Path) -> None:
@@ -216,9 +221,13 @@ def test_a_client_that_leaves_frees_its_slot(server: Server, streamed: bool) -> 
 def test_sigterm_lets_streams_finish_and_turns_new_requests_away(server: Server) -> None:
     stream = Stream(server, directive(tokens=100, token_delay_s=0.02))
     stream.event()
-    idle = http.client.HTTPConnection("127.0.0.1", server.port)
-    idle.request("GET", "/livez")
-    idle.getresponse().read()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port)) as idle:
+        idle.request("GET", "/livez")
+        idle.getresponse().read()
+        assert_drains(server, stream)
+
+
+def assert_drains(server: Server, stream: Stream) -> None:
     server.process.send_signal(signal.SIGTERM)
     until(lambda: server.get("/readyz")[0] == 503)
     status, headers, body = server.chat("hello")

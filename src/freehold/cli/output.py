@@ -55,11 +55,6 @@ def _rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console().print(table)
 
 
-def megabytes(count: int) -> str:
-    """Bytes on a disk for people: "93 MB", "4.7 GB"."""
-    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.0f} MB"
-
-
 def gibibytes(count: int) -> str:
     """Bytes of memory for people: "15.5 GiB"."""
     return f"{count / GIB:.1f} GiB"

@@ -8,17 +8,17 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from freehold.cli.output import megabytes, printable
+from freehold.cli.output import printable
+from freehold.store.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 5.0
-_WORDS = {"download": "downloading", "verify": "checking", "convert": "converting", "install": "installing"}
 
 
 class Board(Protocol):
     """Any number of named things, each with its own progress."""
 
-    def show(self, name: str, stage: str, done: int, total: int | None) -> None:
-        """Bytes done, of a total where that is known, in a stage ("download", "verify", "convert", "install")."""
+    def show(self, name: str, progress: Progress) -> None:
+        """How far a pull is."""
 
     def note(self, name: str, text: str) -> None:
         """A state without a measure, as "loading" and "ready"."""
@@ -34,26 +34,18 @@ def board() -> Iterator[Board]:
         yield bars
 
 
-def measure(done: int, total: int | None) -> str:
-    """ "43 of 93 MB (46 %)", or what is done when the total is not known."""
-    if not total:
-        return megabytes(done) if done else ""
-    return f"{megabytes(min(done, total))} of {megabytes(total)} ({min(100, 100 * done // total)} %)"
-
-
 class _Lines:
     """A line for each change of stage, and every few seconds between."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[str, float]] = {}
 
-    def show(self, name: str, stage: str, done: int, total: int | None) -> None:
-        word = _WORDS.get(stage, stage)
-        stage_before, when = self._last.get(name, ("", 0.0))
-        if stage_before == stage and time.monotonic() - when < _SECONDS_BETWEEN_LINES:
+    def show(self, name: str, progress: Progress) -> None:
+        stage, when = self._last.get(name, ("", 0.0))
+        if stage == progress.stage and time.monotonic() - when < _SECONDS_BETWEEN_LINES:
             return
-        self._last[name] = (stage, time.monotonic())
-        self._print(f"{name}: {word} {measure(done, total)}".rstrip())
+        self._last[name] = (progress.stage, time.monotonic())
+        self._print(f"{name}: {progress.describe()}")
 
     def note(self, name: str, text: str) -> None:
         self._last.pop(name, None)
@@ -67,7 +59,8 @@ class _Lines:
 @contextlib.contextmanager
 def _bars() -> Iterator[Board]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn
+    from rich.progress import BarColumn, TaskID, TextColumn
+    from rich.progress import Progress as RichBars
 
     columns = (
         TextColumn("{task.fields[name]}", markup=False),
@@ -76,21 +69,20 @@ def _bars() -> Iterator[Board]:
     )
 
     class Bars:
-        def __init__(self, progress: Progress) -> None:
-            self._progress = progress
+        def __init__(self, bars: RichBars) -> None:
+            self._bars = bars
             self._tasks: dict[str, TaskID] = {}
 
-        def show(self, name: str, stage: str, done: int, total: int | None) -> None:
-            text = f"{_WORDS.get(stage, stage)} {measure(done, total)}".rstrip()
-            self._progress.update(self._task(name), completed=min(done, total or done), total=total, description=text)
+        def show(self, name: str, progress: Progress) -> None:
+            self._bars.update(self._task(name), completed=progress.done, total=progress.total, description=progress.describe())
 
         def note(self, name: str, text: str) -> None:
-            self._progress.update(self._task(name), completed=1, total=1, description=text)
+            self._bars.update(self._task(name), completed=1, total=1, description=text)
 
         def _task(self, name: str) -> TaskID:
             if name not in self._tasks:
-                self._tasks[name] = self._progress.add_task("", total=None, name=printable(name))
+                self._tasks[name] = self._bars.add_task("", total=None, name=printable(name))
             return self._tasks[name]
 
-    with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
-        yield Bars(progress)
+    with RichBars(*columns, console=Console(stderr=True), transient=False) as bars:
+        yield Bars(bars)

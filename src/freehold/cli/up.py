@@ -134,9 +134,8 @@ async def _follow(services: Services, pull: Pull, name: str, progress: Board) ->
     waiting = asyncio.create_task(services.pulls.wait(pull))
     try:
         while not waiting.done():
-            state = pull.job.progress
-            if state is not None:
-                progress.show(name, state.stage, state.done, state.total)
+            if pull.job.progress is not None:
+                progress.show(name, pull.job.progress)
             await asyncio.wait({waiting}, timeout=0.2)
     finally:
         waiting.cancel()

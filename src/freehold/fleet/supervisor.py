@@ -31,6 +31,8 @@ _GRACE = 2.0
 
 @dataclass(frozen=True)
 class WorkerStatus:
+    """`context` is tokens a request; times are seconds."""
+
     model: str
     engine: str
     state: State
@@ -40,6 +42,8 @@ class WorkerStatus:
     uptime_s: float | None
     reason: str | None
     sandbox: dict[str, Any]
+    slots: int
+    context: int
 
 
 class _Unit:
@@ -88,6 +92,8 @@ class _Unit:
             uptime_s=round(time.monotonic() - self.since, 1) if self.state == "ready" else None,
             reason=self.reason if self.state != "ready" else None,
             sandbox=dict(process.confinement) if process else {},
+            slots=self.deployment.slots,
+            context=self.deployment.context,
         )
 
     async def _run(self) -> None:
@@ -217,9 +223,13 @@ class Supervisor:
     async def ensure_ready(self, deployment: Deployment) -> EngineClient:
         """A client of a worker that serves this deployment, started if there is none.
 
-        Raises ModelFailed, with the time until the next try, when the worker does not start. A caller that is cancelled
-        leaves the load going: others may wait for it.
+        A worker of the same name that serves another deployment is stopped first: its model was installed anew. Raises
+        ModelFailed, with the time until the next try, when the worker does not start. A caller that is cancelled leaves the
+        load going: others may wait for it.
         """
+        unit = self._units.get(deployment.name)
+        if unit is not None and unit.deployment != deployment:
+            await self.stop(deployment.name)
         return await self._unit(deployment).ready()
 
     def begin(self, deployment: Deployment) -> None:
@@ -246,8 +256,9 @@ class Supervisor:
     def _unit(self, deployment: Deployment) -> _Unit:
         unit = self._units.get(deployment.name)
         if unit is None:
-            # Models are told apart by a digest: names may be long, socket paths may not.
-            socket = self._runtime / f"{hashlib.sha256(deployment.name.encode()).hexdigest()[:12]}.sock"
+            # Told apart by a digest: names may be long, socket paths may not. An old version may still be going.
+            identity = f"{deployment.name} {deployment.weights}"
+            socket = self._runtime / f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}.sock"
             if len(str(socket)) > 100:
                 raise StoreError("The runtime folder's path is too long for a unix socket.", "Set TMPDIR to a short path.")
             unit = self._units[deployment.name] = _Unit(deployment, socket, self._timeouts)

@@ -12,10 +12,14 @@ import freehold
 from freehold.errors import InvalidRequest
 from freehold.gateway.http import Json, read_json
 from freehold.gateway.services import Services
+from freehold.store.names import is_path
 
 
 async def version(request: Request) -> Response:
-    return Json({"name": "freehold", "version": freehold.__version__, "pid": os.getpid()})
+    settings = request.app.state.services.settings
+    return Json(
+        {"name": "freehold", "version": freehold.__version__, "pid": os.getpid(), "default_chat": settings.default_chat}
+    )
 
 
 async def workers(request: Request) -> Response:
@@ -25,16 +29,7 @@ async def workers(request: Request) -> Response:
     rows = []
     for worker in services.supervisor.status():
         load = loads.get(worker.model)
-        target = services.catalog.resolve(worker.model).target
-        rows.append(
-            {
-                **asdict(worker),
-                "slots": target.slots,
-                "busy": load.taken if load else 0,
-                "queued": load.waiting if load else 0,
-                "context": target.context,
-            }
-        )
+        rows.append({**asdict(worker), "busy": load.taken if load else 0, "queued": load.waiting if load else 0})
     return Json({"workers": rows})
 
 
@@ -53,6 +48,8 @@ async def begin_pull(request: Request) -> Response:
             raise InvalidRequest(f"Invalid type for {key!r}: expected a string.", param=key, code="invalid_type")
     if not body.get("reference"):
         raise InvalidRequest("Missing required parameter: 'reference'.", param="reference", code="missing_required_parameter")
+    if is_path(body["reference"]):
+        raise InvalidRequest("A file is pulled on the server's own machine: freehold pull PATH.", param="reference")
     pull = services.pulls.begin(body["reference"], name=body.get("name"), sha256=body.get("sha256"))
     return Json(pull.as_json(), status_code=202)
 

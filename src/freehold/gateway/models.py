@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from freehold.errors import Conflict, ModelNotFound, ModelPulling
+from freehold.errors import Conflict, InvalidRequest, ModelNotFound, ModelPulling
 from freehold.gateway.http import Json
 from freehold.gateway.services import Services
 from freehold.routing.catalog import Entry
@@ -62,16 +62,18 @@ async def get_model(request: Request) -> Response:
 
 
 async def delete_model(request: Request) -> Response:
-    """Stops the model's worker and removes its files. Raises Conflict while it answers somebody."""
+    """Stops the worker and removes the files. Raises Conflict while it answers somebody, InvalidRequest for an alias."""
     services: Services = request.app.state.services
-    name = find(services, request.path_params["model"]).manifest.name
+    asked = request.path_params["model"]
+    name = find(services, asked).manifest.name
+    if asked != name:
+        raise InvalidRequest(f"{asked!r} only stands for {name!r}; delete that by its own name.", param="model")
     busy = services.scheduler.busy(name)
     if busy:
         raise Conflict(f"The model {name!r} is answering {busy} requests; delete it when they are done.", param="model")
     await services.supervisor.stop(name)
     services.scheduler.forget(name)
     services.store.remove(name)
-    services.catalog.refresh(name)
     return Json({"id": name, "object": "model", "deleted": True})
 
 

@@ -48,7 +48,7 @@ def compose(settings: Settings, store: Store, runtime: Path, threads: int) -> Se
         catalog=catalog,
         scheduler=scheduler,
         supervisor=supervisor,
-        pulls=Pulls(store, catalog.refresh),
+        pulls=Pulls(store),
         telemetry=telemetry,
         traffic=Traffic(),
         key=KeyCheck(settings),

@@ -90,9 +90,12 @@ async def relay(chunks: AsyncIterator[bytes], out: Outgoing, meter: Meter, show_
         if sse.plain(events):
             await out.write(events)
             continue
-        kept, done = _sift(events, meter, show_usage)
-        if kept:
-            await out.write(kept)
+        for payload in sse.payloads(events):
+            done = payload == b"[DONE]"
+            if done:
+                break
+            if shown := _sifted(payload, meter, show_usage):  # each on its own: what precedes an error is still sent
+                await out.write(shown)
         if done:
             break
     if not done:
@@ -101,19 +104,11 @@ async def relay(chunks: AsyncIterator[bytes], out: Outgoing, meter: Meter, show_
     await out.close()
 
 
-def _sift(events: bytes, meter: Meter, show_usage: bool) -> tuple[bytes, bool]:
-    kept: list[bytes] = []
-    for payload in sse.payloads(events):
-        if payload == b"[DONE]":
-            return b"".join(kept), True
-        chunk = parse_chunk(payload)
-        usage = take_usage(chunk, meter)
-        if usage and not chunk.get("choices"):
-            if show_usage:
-                kept.append(sse.encode(chunk))
-            continue
-        kept.append(sse.encode(chunk))
-    return b"".join(kept), False
+def _sifted(payload: bytes, meter: Meter, show_usage: bool) -> bytes:
+    """The event to pass on for a chunk that needed a look; empty for usage that the client did not ask for."""
+    chunk = parse_chunk(payload)
+    hidden = take_usage(chunk, meter) and not chunk.get("choices") and not show_usage
+    return b"" if hidden else sse.encode(chunk)
 
 
 def parse_chunk(payload: bytes) -> dict[str, Any]:

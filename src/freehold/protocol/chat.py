@@ -172,7 +172,7 @@ class ChatJoiner:
         body["choices"] = []
         for call, answer in enumerate(answers):
             self._usages[call] = Usage.from_engine(answer.get("usage") or {})
-            choice = dict(answer["choices"][0], index=call)
+            choice = {"logprobs": None, **answer["choices"][0], "index": call}
             self._clean_logprobs(choice)
             message = choice["message"] = {"content": None, "refusal": None, **choice["message"]}
             if self._calls is not None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from freehold.errors import ContextLengthExceeded, EngineBadResponse, FreeholdError, InvalidRequest, ModelFailed
 
+# What it says of a text that does not fit the batch in which an embedding is computed, which is as large as the context.
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is (?:too large|larger).*?batch size: (\d+)")
 _PATH = re.compile(r"(?:[A-Za-z]:)?[/\\][\w./\\-]+|0x[0-9a-fA-F]+")
 
 
@@ -17,7 +19,9 @@ def from_engine(status: int, body: bytes, *, param: str) -> FreeholdError:
     error = _error(body)
     kind, message = str(error.get("type", "")), str(error.get("message", ""))
     if kind == "exceed_context_size_error":
-        return _too_long(error, param)
+        return _too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
+    if found := _TOO_LARGE.search(message):
+        return _too_long(found[1], found[2], param)
     if kind == "unavailable_error":
         return ModelFailed("The model is still loading; try again shortly.", retry_after=2.0)
     for pattern, meaning in _MEANINGS:
@@ -37,8 +41,7 @@ def _error(body: bytes) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _too_long(error: dict[str, Any], param: str) -> ContextLengthExceeded:
-    limit, length = error.get("n_ctx"), error.get("n_prompt_tokens")
+def _too_long(length: Any, limit: Any, param: str) -> ContextLengthExceeded:
     return ContextLengthExceeded(
         f"This model's maximum context length is {limit} tokens. However, your {param} resulted in {length} tokens. "
         f"Please reduce the length of the {param}.",

@@ -27,13 +27,13 @@ class Entry:
 
 
 class Catalog:
-    """The installed models, read from the store when asked for and kept until `refresh`."""
+    """The installed models, as the store has them at the moment of asking: other processes may pull and remove."""
 
     def __init__(self, store: Store, settings: Settings, threads: int):
         self._store = store
         self._settings = settings
         self._threads = threads
-        self._entries: dict[str, Entry] = {}
+        self._known: dict[str, tuple[object, Entry]] = {}  # by name: the store's stamp, and what was read then
 
     def real_name(self, name: str) -> str:
         """What a name stands for: an alias is followed, any other name is itself. Raises InvalidRequest for path-like ones."""
@@ -47,24 +47,24 @@ class Catalog:
     def resolve(self, name: str) -> Entry:
         """Raises ModelNotFound, naming the nearest installed names."""
         real = self.real_name(name)
-        entry = self._entries.get(real)
-        if entry is None:
-            try:
-                entry = self._entries[real] = self._entry(self._store.get(real))
-            except NotInstalled:
-                raise self._not_found(name) from None
+        stamp = self._store.stamp(real)
+        known = self._known.get(real)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        try:
+            entry = self._entry(self._store.get(real))
+        except NotInstalled:
+            self._known.pop(real, None)
+            raise self._not_found(name) from None
+        self._known[real] = (stamp, entry)
         return entry
 
     def entries(self) -> Iterator[Entry]:
         for manifest in self._store.list():
-            yield self._entries.setdefault(manifest.name, self._entry(manifest))
+            yield self._entry(manifest)
 
     def aliases_of(self, model: str) -> list[str]:
         return [alias for alias in self._settings.aliases if self.real_name(alias) == model]
-
-    def refresh(self, model: str) -> None:
-        """Forgets what is known of a model: it was installed anew or removed."""
-        self._entries.pop(model, None)
 
     def _not_found(self, name: str) -> ModelNotFound:
         installed = [manifest.name for manifest in self._store.list()]

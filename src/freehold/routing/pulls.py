@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -43,11 +42,10 @@ class Pull:
 
 
 class Pulls:
-    """Starts, follows and cancels pulls. `installed` is told the name of each model that arrives."""
+    """Starts, follows and cancels pulls."""
 
-    def __init__(self, store: Store, installed: Callable[[str], None]):
+    def __init__(self, store: Store):
         self._store = store
-        self._installed = installed
         self._pulls: dict[str, Pull] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
@@ -112,7 +110,6 @@ class Pulls:
             raise
         else:
             pull.state = "done"
-            self._installed(pull.name)
         finally:
             self._tasks.pop(pull.id, None)
 

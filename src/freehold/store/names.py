@@ -45,3 +45,10 @@ def name_for(file: str) -> str:
     stem = re.sub(r"(?i)\.gguf$", "", PurePath(file).name)
     words = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", stem)
     return words.lstrip("._-")[:LONGEST].rstrip("._-") or "model"
+
+
+def is_path(reference: str) -> bool:
+    """Whether what is to be pulled is a file on this machine, and not a name or an address."""
+    if reference.startswith(("https://", "http://")):
+        return False
+    return reference.startswith(("file:", "/", ".", "~")) or reference.lower().endswith(".gguf")

@@ -15,7 +15,7 @@ from freehold.hardware.facts import ModelFacts, facts_of
 from freehold.hardware.gguf import read_header
 from freehold.store import disk
 from freehold.store.manifest import File, Manifest, Task, sha256_in
-from freehold.store.names import check_name, name_for
+from freehold.store.names import check_name, is_path, name_for
 from freehold.store.progress import OnProgress, Progress
 from freehold.store.sources import file, pypi, url
 from freehold.store.staging import resumable, temporary
@@ -99,11 +99,6 @@ def resolve(reference: str, sha256: str | None = None) -> Source:
         f"There is no starter model {reference[:80]!a}.",
         f"{hint}Starter models: {', '.join(STARTERS)}. A GGUF file's path or an https:// address with --sha256 works too.",
     )
-
-
-def is_path(reference: str) -> bool:
-    """Whether a reference means a file on this machine."""
-    return reference.startswith(("file:", "/", "./", "../", "~")) or reference.lower().endswith(".gguf")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,14 @@ class Store:
             return False
         return all(self._is_there(file) for file in manifest.files)
 
+    def stamp(self, name: str) -> tuple[int, int] | None:
+        """Changes whenever the model is installed anew, by whichever process; None when it is not installed. Costs one stat."""
+        try:
+            found = self._manifest(name).stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
     def path(self, file: File) -> Path:
         """Where the bytes of a model's file are."""
         return self._blob(file.digest)

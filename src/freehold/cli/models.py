@@ -1,0 +1,144 @@
+"""`freehold list` and `freehold show`: of the running server, else of the store."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from freehold.cli.output import count_of, print_json, print_pairs, print_table
+from freehold.cli.session import Session, json_option, warn, with_session
+from freehold.store.disk import megabytes
+
+if TYPE_CHECKING:
+    from freehold.store.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model for people. `parameters`, `context` (tokens) and `size` (bytes) are 0 where they are not known; `status` and
+    `aliases` are only a server's to tell."""
+
+    name: str
+    task: str
+    parameters: int
+    quantization: str
+    context: int
+    size: int
+    license: str
+    source: str
+    description: str
+    created: int
+    status: str = ""
+    aliases: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def from_manifest(manifest: Manifest) -> Row:
+    facts = manifest.facts
+    return Row(
+        name=manifest.name,
+        task=manifest.task,
+        parameters=facts.parameters if facts else 0,
+        quantization=facts.quantization if facts else "",
+        context=facts.context_length if facts else 0,
+        size=manifest.size,
+        license=manifest.license or "",
+        source=manifest.source,
+        description=manifest.description,
+        created=manifest.created,
+    )
+
+
+def from_card(card: Any) -> Row:
+    """From what /v1/models says of it; a server of another kind says less."""
+    meta = card.get("meta") or {}
+    can = card.get("capabilities") or {}
+    return Row(
+        name=str(card["id"]),
+        task="embedding" if can.get("embeddings") else "chat",
+        parameters=int(meta.get("n_params") or 0),
+        quantization=str(card.get("quantization") or ""),
+        context=int(meta.get("n_ctx") or 0),
+        size=int(meta.get("size") or 0),
+        license=str(card.get("license") or ""),
+        source=str(card.get("source") or ""),
+        description=str(card.get("description") or ""),
+        created=int(card.get("created") or 0),
+        status=str((card.get("status") or {}).get("value") or ""),
+        aliases=tuple(map(str, card.get("aliases") or ())),
+    )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold list
+  freehold list --json"""
+)
+@json_option
+@with_session()
+def list_(session: Session, as_json: bool) -> None:
+    """List the installed models."""
+    server = session.server_if_any()
+    if server is not None:
+        rows = [from_card(card) for card in server.models()]
+    else:
+        rows = [from_manifest(manifest) for manifest in session.store.list()]
+        for problem in session.store.problems():
+            warn(str(problem))
+    if as_json:
+        print_json([row.as_json() for row in rows])
+    elif rows:
+        print_table(("NAME", "TASK", "PARAMETERS", "FORMAT", "SIZE", "STATUS"), [_cells(row) for row in rows])
+    else:
+        print("No model is installed. Install one: freehold pull smollm2:135m")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.task,
+        count_of(row.parameters) if row.parameters else "",
+        row.quantization,
+        megabytes(row.size),
+        row.status or "on disk",
+    )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold show smollm2:135m
+  freehold show gpt-4o --json"""
+)
+@click.argument("model")
+@json_option
+@with_session()
+def show(session: Session, model: str, as_json: bool) -> None:
+    """Show all that is known about a model."""
+    server = session.server_if_any()
+    row = from_card(server.model(model)) if server is not None else from_manifest(session.store.get(model))
+    if as_json:
+        print_json(row.as_json())
+        return
+    print_pairs(
+        {
+            "name": row.name,
+            "description": row.description,
+            "task": row.task,
+            "parameters": count_of(row.parameters) if row.parameters else "",
+            "format": row.quantization,
+            "context": f"{row.context:,} tokens" if row.context else "",
+            "size": megabytes(row.size),
+            "license": row.license,
+            "source": row.source,
+            "installed": f"{datetime.datetime.fromtimestamp(row.created, datetime.UTC):%Y-%m-%d %H:%M} UTC",
+            "status": row.status,
+            "stands for": ", ".join(row.aliases),
+        }
+    )

@@ -1,0 +1,46 @@
+"""`freehold ps`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from freehold.cli.output import duration, gibibytes, print_json, print_table
+from freehold.cli.session import Session, json_option, with_session
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold ps
+  freehold ps --url http://192.168.1.5:8080 --json"""
+)
+@json_option
+@with_session("none")
+def ps(session: Session, as_json: bool) -> None:
+    """List the workers of the running server."""
+    workers = session.server().get("/api/ps")["workers"]
+    if as_json:
+        print_json(workers)
+    elif workers:
+        headers = ("MODEL", "ENGINE", "STATE", "BUSY", "QUEUED", "CONTEXT", "MEMORY", "PID", "UP", "NETWORK")
+        print_table(headers, [_cells(worker) for worker in workers])
+    else:
+        print("No model is loaded; a first request loads one.")
+
+
+def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
+    memory, up = worker["rss_bytes"], worker["uptime_s"]
+    return (
+        worker["model"],
+        worker["engine"],
+        worker["state"] if not worker["reason"] else f"{worker['state']}: {worker['reason']}",
+        f"{worker['busy']}/{worker['slots']}",
+        str(worker["queued"]),
+        str(worker["context"]),
+        gibibytes(memory) if memory else "",
+        str(worker["pid"] or ""),
+        duration(up) if up is not None else "",
+        str(worker["sandbox"].get("network", "")),
+    )
