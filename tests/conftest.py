@@ -206,5 +206,10 @@ def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = tmp_path_factory.mktemp("fake")
     fake_model(data)
     fake_model(data, "fake-embedding", "embedding")
-    with serving(data, env={"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake-embedding"}) as running:
+    environment = {
+        "FREEHOLD_DEFAULT_CHAT": "fake",
+        "FREEHOLD_DEFAULT_EMBEDDING": "fake-embedding",
+        "FREEHOLD_TIMEOUTS_IDLE": "3",
+    }
+    with serving(data, env=environment) as running:
         yield running

@@ -28,9 +28,7 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
     choices = request.n or 1
     forced = _forced(request)
     common = _common(request, target, forced)
-    bodies = tuple(
-        encode(common | sampling_fields(request, target.vocab_size, target.sampling, choice)) for choice in range(choices)
-    )
+    bodies = tuple(encode(common | sampling_fields(request, target, choice)) for choice in range(choices))
     stream = bool(request.stream)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
     top = (request.top_logprobs or 0) if request.logprobs else None

@@ -27,9 +27,7 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
     bodies = []
     for prompt in request.prompt if request.limit else ():
         for choice in range(choices):
-            bodies.append(
-                encode(_body(request, target, prompt) | sampling_fields(request, target.vocab_size, target.sampling, choice))
-            )
+            bodies.append(encode(_body(request, target, prompt) | sampling_fields(request, target, choice)))
     echo = None
     if request.echo:
         prompts = tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in request.prompt)

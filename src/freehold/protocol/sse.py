@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 DONE = b"data: [DONE]\n\n"
-_MARKS = (b'"usage":', b'"error"', b"[DONE]")
+_MARKS = (b'"usage":', b'"timings":', b'"error"', b"[DONE]")
 
 
 class EventCutter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -10,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.requests.common import NO_BRANCH, Accepted, Extra, Honoured, Part, Request
+from freehold.protocol.values import Target
 
 MAX_STOPS = 16
 MAX_CHOICES = 128
@@ -70,7 +70,9 @@ class SamplingRequest(Request):
     dry_multiplier: Annotated[float | None, Extra("0 is off")] = Field(None, ge=0, le=100)
     dry_base: Annotated[float | None, Extra()] = Field(None, ge=1, le=100)
     dry_allowed_length: Annotated[int | None, Extra()] = Field(None, ge=1, le=10_000)
-    dry_penalty_last_n: Annotated[int | None, Extra()] = Field(None, ge=-1, le=1_000_000)
+    dry_penalty_last_n: Annotated[int | None, Extra("tokens looked back; −1 is the whole context")] = Field(
+        None, ge=-1, le=1_000_000
+    )
     xtc_probability: Annotated[float | None, Extra("0 is off")] = Field(None, ge=0, le=1)
     xtc_threshold: Annotated[float | None, Extra()] = Field(None, ge=0, le=1)
     mirostat: Annotated[int | None, Extra("0 is off")] = Field(None, ge=0, le=2)
@@ -116,22 +118,25 @@ _SAME_NAME = (
 )
 
 
-def sampling_fields(request: SamplingRequest, vocabulary: int, recommended: Mapping[str, float], choice: int) -> dict[str, Any]:
+def sampling_fields(request: SamplingRequest, target: Target, choice: int) -> dict[str, Any]:
     """The engine's fields for one choice of a request. Raises InvalidRequest for a token that the model does not have."""
     given = request.model_fields_set
-    fields: dict[str, Any] = {name: value for name, value in recommended.items() if name not in given}
+    fields: dict[str, Any] = {name: value for name, value in target.sampling.items() if name not in given}
     for name in _SAME_NAME:
         value = getattr(request, name)
         if value is not None:
             fields[name] = value
     if (request.presence_penalty or request.frequency_penalty) and request.repeat_last_n is None:
         fields["repeat_last_n"] = -1  # the engine looks back 64 tokens only; OpenAI's penalties see the whole text
+    for name in ("repeat_last_n", "dry_penalty_last_n"):
+        if name in fields:  # this engine has no -1 for "all", and reserves memory for as many as it is told
+            fields[name] = target.context if fields[name] < 0 else min(fields[name], target.context)
     if request.stop:
         fields["stop"] = request.stop
     if request.seed is not None:
         fields["seed"] = (request.seed + choice) % (2**32 - 1)  # 2**32 - 1 itself asks the engine for a random seed
     if request.logit_bias:
-        fields["logit_bias"] = [_bias(int(token), bias, vocabulary) for token, bias in request.logit_bias.items()]
+        fields["logit_bias"] = [_bias(int(token), bias, target.vocab_size) for token, bias in request.logit_bias.items()]
     if request.cache_prompt is not None:
         fields["cache_prompt"] = request.cache_prompt
     return fields

@@ -1,0 +1,175 @@
+"""`freehold doctor`: what this machine is, what is in the way, and what to do about it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import platform
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from freehold.cli.client import NoServer, ServerError
+from freehold.cli.output import gibibytes, print_json, printable
+from freehold.cli.session import Session, json_option, with_session
+from freehold.errors import FreeholdError
+from freehold.store.disk import free_bytes, megabytes
+
+if TYPE_CHECKING:
+    from freehold.hardware.probe import Machine
+
+Status = Literal["ok", "note", "problem"]
+_MARKS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
+_LITTLE_MEMORY = 2**30  # bytes; the starter models and the server hold about half of that
+_LITTLE_DISK = 10**9  # bytes; the starter models' pulls need about half of that
+_REGISTRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A "note" is worth knowing, a "problem" is in the way; both say what would change it."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold doctor
+  freehold doctor --json"""
+)
+@json_option
+@with_session()
+def doctor(session: Session, as_json: bool) -> int:
+    """Check this machine and say what to mend."""
+    findings = examine(session)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            print(f"{_MARKS[finding.status]:8}{finding.name:{width}}  {printable(finding.detail)}")
+            if finding.remedy:
+                print(f"{'':8}{'':{width}}  → {printable(finding.remedy)}")
+    return int(any(finding.status == "problem" for finding in findings))
+
+
+def examine(session: Session) -> list[Finding]:
+    """All findings, the slow ones beside each other. Never fails."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        registry = pool.submit(_registry)
+        findings = [_python(), *_machine(), _disk(session), _models(session), _port(session)]
+        return [*findings, registry.result()]
+
+
+def _python() -> Finding:
+    return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _machine() -> list[Finding]:
+    from freehold.hardware.probe import probe
+
+    machine = probe()
+    return [_processor(machine), _memory(machine), _gpu(machine), _network(machine)]
+
+
+def _processor(machine: Machine) -> Finding:
+    cpu = machine.cpu
+    sets = ", ".join(cpu.instruction_sets) or "none that matter"
+    detail = f"{cpu.model}: {cpu.usable} of {cpu.logical_cpus} CPUs usable, {cpu.physical_cores} cores; {sets}"
+    if machine.system == "Linux" and machine.architecture == "x86_64" and "AVX2" not in cpu.instruction_sets:
+        return Finding("processor", "problem", detail, "The prebuilt engine needs AVX2; a processor from 2013 or later has it.")
+    return Finding("processor", "ok", detail)
+
+
+def _memory(machine: Machine) -> Finding:
+    memory = machine.memory
+    detail = f"{gibibytes(memory.available)} available of {gibibytes(memory.total)}"
+    if 0 < memory.available < _LITTLE_MEMORY:
+        return Finding("memory", "problem", detail, "Close other programs: the starter models need about half a GiB.")
+    return Finding("memory", "ok", detail)
+
+
+def _gpu(machine: Machine) -> Finding:
+    if machine.gpus:
+        seen = "; ".join(f"{gpu.name}, {gibibytes(gpu.memory_bytes)}, {gpu.driver}" for gpu in machine.gpus)
+        return Finding("gpu", "note", f"{seen}: seen, and not used", "This version runs models on the CPU.")
+    return Finding("gpu", "ok", f"none: {machine.gpu_reason}; models run on the CPU")
+
+
+def _network(machine: Machine) -> Finding:
+    namespaces = machine.namespaces
+    if namespaces.supported:
+        return Finding("sandbox", "ok", "models run without a network, in a namespace of their own")
+    return Finding("sandbox", "note", f"models share this machine's network: {namespaces.reason}", namespaces.remedy or "")
+
+
+def _disk(session: Session) -> Finding:
+    folder = session.settings.data_dir
+    try:
+        free = free_bytes(folder)
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        writable = os.access(nearest, os.W_OK | os.X_OK)
+    except OSError as error:
+        return Finding("disk", "problem", f"{folder}: {error.strerror}", "Choose another folder: --data-dir.")
+    detail = f"{megabytes(free)} free at {folder}"
+    if not writable:
+        return Finding("disk", "problem", f"{folder} cannot be written", "Choose another folder: --data-dir.")
+    if free < _LITTLE_DISK:
+        return Finding("disk", "problem", detail, "Make room, or choose another folder: --data-dir.")
+    return Finding("disk", "ok", detail)
+
+
+def _models(session: Session) -> Finding:
+    try:
+        names = [manifest.name for manifest in session.store.list()]
+        problems = session.store.problems()
+    except FreeholdError as error:
+        return Finding("models", "problem", str(error))
+    if problems:
+        return Finding("models", "problem", problems[0].message, problems[0].remedy)
+    if not names:
+        return Finding("models", "ok", "none installed yet; `freehold up` pulls the starter models")
+    return Finding("models", "ok", ", ".join(names))
+
+
+def _port(session: Session) -> Finding:
+    settings = session.settings
+    try:
+        version = session.client.version()
+    except NoServer:
+        return _bindable(settings.host, settings.port)
+    except (ServerError, FreeholdError) as error:
+        if isinstance(error, ServerError) and error.code:
+            return Finding("port", "ok", f"Freehold is serving at {session.client.base}, and wants a key")
+        remedy = f"Stop that program, or choose another port: --port {settings.port + 1}."
+        return Finding("port", "problem", f"another program answers at {session.client.base}", remedy)
+    return Finding("port", "ok", f"Freehold {version['version']} is serving at {session.client.base}")
+
+
+def _bindable(host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            return Finding("port", "problem", f"{host}:{port}: {error.strerror}", "Choose another: --port or --host.")
+    return Finding("port", "ok", f"{host}:{port} is free")
+
+
+def _registry() -> Finding:
+    from freehold.store.sources.pypi import reachable
+    from freehold.store.starter import STARTERS
+
+    reason = reachable(next(iter(STARTERS.values())).requirement, _REGISTRY_SECONDS)
+    if reason is None:
+        return Finding("registry", "ok", "the package registry offers the starter models")
+    remedy = "Check the network, and the mirror, proxy and certificates of pip: python3 -m pip config list"
+    return Finding("registry", "note", f"starter models cannot be pulled: {reason}", remedy)

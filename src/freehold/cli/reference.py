@@ -1,0 +1,35 @@
+"""The page docs/cli.md, made from the commands' own help."""
+
+from __future__ import annotations
+
+import click
+
+from freehold.cli.main import COMMANDS, cli
+
+_INTRODUCTION = """# Command line
+
+In a checkout the command is `.venv/bin/freehold`; after `pip install .` it is `freehold`. Errors are one line on standard
+error and an exit code: 1 for an error, 2 for a mistake in the command or the settings, 130 after Ctrl-C. `FREEHOLD_DEBUG=1`
+adds the traceback. Results go to standard output, progress and warnings to standard error, so both can be piped apart.
+
+`list`, `show`, `pull`, `rm`, `ps`, `doctor` and `version` print JSON with `--json`. Commands talk to the running server where
+one runs, and work on the data folder where none does."""
+
+_WIDTH = 100
+
+
+def markdown() -> str:
+    """The page."""
+    parts = [_INTRODUCTION]
+    with click.Context(cli, info_name="freehold", terminal_width=_WIDTH) as context:
+        parts.append(_section("freehold", cli, context))
+        for name in COMMANDS:
+            command = cli.get_command(context, name)
+            assert command is not None  # noqa: S101 - it is in the table
+            with click.Context(command, info_name=name, parent=context, terminal_width=_WIDTH) as inner:
+                parts.append(_section(f"freehold {name}", command, inner))
+    return "\n\n".join(parts)
+
+
+def _section(title: str, command: click.Command, context: click.Context) -> str:
+    return f"## {title}\n\n```\n{command.get_help(context)}\n```"
