@@ -21,7 +21,7 @@ _WIDTH = 100
 def markdown() -> str:
     """The page."""
     parts = [_INTRODUCTION]
-    with click.Context(cli, info_name="freehold", terminal_width=_WIDTH) as context:
+    with click.Context(cli, info_name="freehold", terminal_width=_WIDTH, help_option_names=["-h", "--help"]) as context:
         parts.append(_section("freehold", cli, context))
         for name in COMMANDS:
             command = cli.get_command(context, name)

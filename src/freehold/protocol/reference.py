@@ -53,11 +53,9 @@ _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list:
 
 def _values(field: FieldInfo, how: Treatment) -> str:
     if isinstance(how, Refused):
-        return f"only {', '.join(f'`{value}`' for value in how.allow)}" if how.allow else "none"
+        return f"only {', '.join(f'`{value}`' if value != '' else 'empty' for value in how.allow)}" if how.allow else "none"
     kind = _kind(field.annotation)
-    low, high = _bounds(field)
-    limits = f", {low} … {high}" if low or high else ""
-    return f"{kind}{limits}{', required' if field.is_required() else ''}"
+    return f"{kind}{_limits(field)}{', required' if field.is_required() else ''}"
 
 
 def _kind(annotation: Any) -> str:
@@ -73,13 +71,17 @@ def _kind(annotation: Any) -> str:
     return " or ".join(kinds) if kinds else "object"
 
 
-def _bounds(field: FieldInfo) -> tuple[str, str]:
-    found = {"ge": "", "gt": "", "le": "", "lt": ""}
+def _limits(field: FieldInfo) -> str:
+    """A number's range: ", 0 … 2", or nothing."""
+    found: dict[str, str] = {}
     for mark in field.metadata:
-        for key in found:
+        for key in ("ge", "gt", "le", "lt"):
             value = getattr(mark, key, None)
             if value is not None:
                 found[key] = f"{value:g}" if isinstance(value, float) else f"{value:,}"
-    low = found["ge"] or (f">{found['gt']}" if found["gt"] else "")
-    high = found["le"] or (f"<{found['lt']}" if found["lt"] else "")
-    return low, high
+    if not found:
+        return ""
+    if found.get("lt") == f"{2**63:,}":
+        return ", of 64 bits"
+    low = found.get("ge") or f">{found['gt']}"
+    return f", {low} … {found['le']}" if "le" in found else f", {low} or more"
