@@ -48,7 +48,7 @@ def fetch(starter: Starter, folder: Path, report: OnProgress) -> dict[str, Path]
 def reachable(requirement: str, seconds: float) -> str | None:
     """Why the registry does not offer that requirement; None when it does."""
     package, _, version = requirement.partition("==")
-    options = ("--retries", "0", "--timeout", str(max(1, int(seconds / 2))), "--disable-pip-version-check", "--no-input")
+    options = ("--retries", "1", "--timeout", str(max(1, int(seconds / 3))), "--disable-pip-version-check", "--no-input")
     try:
         ran = subprocess.run(
             _pip("index", "versions", package, *options), capture_output=True, text=True, timeout=seconds, check=False

@@ -98,8 +98,6 @@ class _Download:
         self._source = source
         self._tag = tag
         self._report = report
-        if not tag.exists():
-            self.forget()
 
     @property
     def here(self) -> int:
@@ -112,6 +110,8 @@ class _Download:
 
     def attempt(self) -> None:
         """Downloads what is missing. Raises _Broken when the connection ended before the file did."""
+        if not self._tag.exists():
+            self.forget()
         try:
             with self._ask() as response:
                 total = self._begin(response)
