@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+
+from freehold.hardware.cgroup import cpu_quota
 
 
 def engine_threads(root: Path = Path("/")) -> int:
@@ -19,19 +22,11 @@ def engine_threads(root: Path = Path("/")) -> int:
             cores.add(siblings.read_text(encoding="ascii").strip())
         except OSError:
             cores.add(str(cpu))
-    return max(1, min(len(cores), _quota(root) or len(cores)))
+    quota = cpu_quota(root)
+    return max(1, min(len(cores), math.floor(quota) if quota is not None else len(cores)))
 
 
 def _usable() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
-
-
-def _quota(root: Path) -> int | None:
-    """Whole processors of a cgroup v2 limit, as containers have; None without one."""
-    try:
-        limit, period = (root / "sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return None if limit == "max" else max(1, int(limit) // int(period))
-    except (OSError, ValueError):
-        return None
