@@ -409,15 +409,16 @@ async def test_a_job_that_is_cancelled_leaves_no_process_and_no_file(store: Stor
     registry.gate = threading.Event()
     write_wheel(registry.root, CHAT, {})
     index(registry.root, CHAT)
+    before = _children()
     task = asyncio.create_task(PullJob(store.data_dir, CHAT.name).run())
     while not registry.requests:
         await asyncio.sleep(0.02)
-    before = _children()
-    assert before
+    job = _children() - before
+    assert job
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not _children() & before
+    assert not _children() & job
     assert_nothing_left(store)
 
 
