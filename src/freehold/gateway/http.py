@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
@@ -20,9 +21,7 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return (
-            content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-        )
+        return content if isinstance(content, bytes) else to_json(content)  # a fifth of json's time for vectors
 
 
 def error_response(error: FreeholdError) -> Json:

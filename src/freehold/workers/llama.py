@@ -67,8 +67,9 @@ def serve(config: LlamaConfig) -> None:
     params.n_ctx = config.context * config.slots
     # A stream holds a thread of the HTTP pool from first to last byte; the spare ones answer health checks.
     params.n_threads_http = config.slots * 2 + 4
-    params.cpuparams.n_threads = config.threads
-    params.cpuparams_batch.n_threads = config.threads
+    for threads in (params.cpuparams, params.cpuparams_batch):
+        threads.n_threads = config.threads
+        threads.poll = 0  # waiting threads sleep: spinning ones lose whole time slices once another process wants a core
     params.prefill_assistant = False
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
