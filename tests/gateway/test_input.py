@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import time
 from pathlib import Path
@@ -245,7 +246,7 @@ def test_unknown_fields_can_be_ignored_and_are_named(tmp_path: Path) -> None:
     [
         {"type": "object", "properties": {"a": {"$ref": "#/nowhere"}}},
         {"type": "nonsense"},
-        {"type": "string", "pattern": "(((("},
+        {"type": "string", "pattern": "^((($"},
         {"$ref": "http://127.0.0.1:1/schema.json"},
     ],
 )
@@ -255,6 +256,21 @@ def test_a_schema_that_cannot_be_followed_is_a_400(server: Server, schema: dict[
     )
     assert assert_refused(answer, 400)["param"] == "response_format"
     assert server.chat("hi", max_tokens=2)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"^[0-9]{3}$", r"^(?:ab|cd){2}$", r"^\.\$[A-Z]{2}$", r"^[a\]b]{3}$", r"^@[a-z_]{1,5}$", r"^((x|y)z){1,2}$", "^$"],
+)
+def test_a_strict_pattern_holds(server: Server, pattern: str) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    status, _, body = server.chat(
+        "Tell me a story!",
+        max_tokens=32,
+        response_format={"type": "json_schema", "json_schema": {"name": "s", "strict": True, "schema": schema}},
+    )
+    assert status == 200
+    assert re.fullmatch(pattern, json.loads(body["choices"][0]["message"]["content"]))
 
 
 @pytest.mark.parametrize("grammar", ["root ::= (((", "nonsense", "", "root ::= missing", "root ::= root"])

@@ -11,6 +11,7 @@ from freehold.protocol.requests.common import Accepted, Honoured, Refused
 from freehold.protocol.requests.messages import (
     AllowedToolChoice,
     AssistantMessage,
+    JsonSchema,
     JsonSchemaFormat,
     Message,
     NamedTool,
@@ -20,6 +21,7 @@ from freehold.protocol.requests.messages import (
     ToolMessage,
 )
 from freehold.protocol.requests.sampling import SamplingRequest
+from freehold.protocol.requests.schemas import unenforced
 
 Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 
@@ -35,7 +37,11 @@ class ChatRequest(SamplingRequest):
     logprobs: Annotated[bool | None, Honoured()] = None
     top_logprobs: Annotated[int | None, Honoured("needs `logprobs`")] = Field(None, ge=0, le=20)
     response_format: Annotated[
-        ResponseFormat | None, Honoured("`json_schema` always constrains the answer, `strict` or not; not together with tools")
+        ResponseFormat | None,
+        Honoured(
+            "`json_schema` always constrains the answer; with `strict`, a schema that the engine cannot enforce to the last "
+            "keyword is refused; not together with tools"
+        ),
     ] = None
     tools: Annotated[list[Tool] | None, Honoured("functions; custom tools are refused")] = Field(None, max_length=128)
     tool_choice: Annotated[
@@ -79,9 +85,19 @@ class ChatRequest(SamplingRequest):
             raise _wrong("max_tokens", "'max_tokens' and 'max_completion_tokens' are given and differ; give one.")
         if self.top_logprobs is not None and not self.logprobs:
             raise _wrong("top_logprobs", "'top_logprobs' is only allowed when 'logprobs' is true.")
+        self._check_functions()
         self._check_tools()
         self._check_calls()
         return self
+
+    def _check_functions(self) -> None:
+        for index, tool in enumerate(self.tools or ()):
+            if tool.function.strict and (why := unenforced(tool.function.parameters or {})):
+                raise InvalidRequest(
+                    f"Invalid schema for function {tool.function.name!r}: {why} Change it, or leave 'strict' out.",
+                    param=f"tools[{index}].function.parameters",
+                    code="invalid_function_parameters",
+                )
 
     def _check_tools(self) -> None:
         names = [tool.function.name for tool in self.tools or ()]
@@ -109,11 +125,21 @@ class ChatRequest(SamplingRequest):
             )
         if constrained and self.grammar:
             raise _wrong("grammar", "Give 'grammar' or 'response_format', not both.")
-        if isinstance(self.response_format, JsonSchemaFormat) and self.response_format.json_schema.schema_ is None:
+        if isinstance(self.response_format, JsonSchemaFormat):
+            self._check_schema(self.response_format.json_schema)
+
+    def _check_schema(self, wanted: JsonSchema) -> None:
+        if wanted.schema_ is None:
             raise InvalidRequest(
                 "Missing required parameter: 'response_format.json_schema.schema'.",
                 param="response_format.json_schema.schema",
                 code="missing_required_parameter",
+            )
+        if wanted.strict and (why := unenforced(wanted.schema_)):
+            raise InvalidRequest(
+                f"Invalid schema for response_format {wanted.name!r}: {why} Change it, or leave 'strict' out.",
+                param="response_format",
+                code="invalid_json_schema",
             )
 
     def _check_calls(self) -> None:

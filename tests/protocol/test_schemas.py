@@ -1,0 +1,108 @@
+"""Strict schemas: what the engine would silently leave out is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from freehold.errors import InvalidRequest
+from freehold.protocol.requests import ChatRequest, parse
+from freehold.protocol.requests.schemas import unenforced
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def text(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": pattern}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "number", "minimum": 3},
+        {"type": ["integer", "number"], "maximum": 3},
+        {"type": "integer", "multipleOf": 7},
+        {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
+        {"not": {"type": "string"}},
+        {"if": {"type": "string"}, "then": {"minLength": 3}},
+        {"minLength": 3},
+        {"type": "string", "format": "ipv4"},
+        {"type": "string", "pattern": "^a*$", "minLength": 3},
+        {"type": "object", "required": ["a"]},
+        {"type": "object", "patternProperties": {"^x": {}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/x", "minLength": 1}}, "$defs": {"x": {"type": "string"}}},
+        {"type": "object", "properties": {"a": {"type": "array", "items": {"anyOf": [{"type": "string", "format": "uri"}]}}}},
+        {"$defs": {"x": {"type": "number", "minimum": 1}}, "$ref": "#/$defs/x"},
+        text("((((") , text("^(((a$"), text("^a)$"), text("[0-9]{3}"), text(r"^\d+$"), text("^a.c$"), text("^[^a]$"),
+        text("^(?=a)b$"), text("^(?!a)$"), text("^a|b$"), text("^a+?$"), text("^a**$"), text(r"^\\$"), text('^"$'),
+        text("^é$"), text(r"^\n$"), text(r"^\bx$"), text("^[]$"), text("^[a$"), text("^a{,3}$"), text("^"), text(""),
+    ],
+)  # fmt: skip
+def test_what_would_not_be_enforced_is_found(schema: dict[str, Any]) -> None:
+    assert unenforced(schema) is not None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {}, "additionalProperties": False},
+        {"type": "integer", "minimum": 3, "exclusiveMaximum": 9},
+        {"type": ["integer", "null"], "minimum": 40},
+        {"type": ["string", "null"], "maxLength": 3},
+        {"type": "string", "format": "date-time", "description": "when", "title": "When"},
+        {"type": "array", "items": {"enum": ["a", 1, None]}, "minItems": 1, "maxItems": 3},
+        {"anyOf": [{"const": 1}, {"$ref": "#/$defs/x"}], "$defs": {"x": {"type": "boolean"}}},
+        text("^[a-z]{3}$"), text("^(?:ab|cd){2,}$"), text(r"^\.\$[0-9]+\.[A-Z]?$"), text("^@[a-zA-Z0-9_]+$"), text("^$"),
+        text("^((a|b)+c){1,2}$"),
+    ],
+)  # fmt: skip
+def test_what_is_enforced_passes(schema: dict[str, Any]) -> None:
+    assert unenforced(schema) is None
+
+
+class Inner(BaseModel):
+    score: int = Field(ge=0, le=10)
+    tag: str = Field(pattern="^[a-z]+$")
+
+
+class Outer(BaseModel):
+    """What the SDK's `parse` sends for a pydantic class."""
+
+    title: str
+    inner: Inner
+    more: list[Inner] | None = None
+
+
+def test_schemas_of_pydantic_classes_pass() -> None:
+    assert unenforced(Outer.model_json_schema()) is None
+
+
+def test_a_schema_that_contains_itself_or_is_very_deep_is_no_trouble() -> None:
+    assert unenforced({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}) is None
+    deep: dict[str, Any] = {}
+    for _ in range(500):
+        deep = {"items": deep}
+    assert "deeper" in str(unenforced(deep))
+
+
+@pytest.mark.parametrize("strict", [True, False, None])
+def test_only_strict_schemas_are_refused(strict: bool | None) -> None:
+    schema = {"type": "number", "minimum": 3}
+    bodies = {
+        "response_format": {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}},
+        "tools[0].function.parameters": {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]},
+    }
+    bodies["response_format"]["response_format"]["json_schema"]["strict"] = strict
+    bodies["tools[0].function.parameters"]["tools"][0]["function"]["strict"] = strict
+    for param, fields in bodies.items():
+        raw = json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode()
+        if not strict:
+            parse(ChatRequest, raw)
+            continue
+        with pytest.raises(InvalidRequest, match="limits are enforced for the type 'integer' only") as raised:
+            parse(ChatRequest, raw)
+        assert raised.value.param == param
