@@ -33,8 +33,17 @@ Examples:
 @click.argument("prompt", required=False)
 @click.option("--model", help="Model to talk to.  [default: the server's default chat model]")
 @click.option("--system", help="What the model is told before all else.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="0 gives the likeliest answer; higher ones vary more.")
+@click.option("--max-tokens", type=click.IntRange(1), help="The most tokens of an answer.")
 @with_session("used")
-def chat(session: Session, prompt: str | None, model: str | None, system: str | None) -> None:
+def chat(
+    session: Session,
+    prompt: str | None,
+    model: str | None,
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+) -> None:
     """Talk to a model of the running server."""
     piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
     if prompt is not None and not prompt.strip():
@@ -42,7 +51,8 @@ def chat(session: Session, prompt: str | None, model: str | None, system: str | 
     if prompt is None and not piped and not sys.stdin.isatty():
         raise click.UsageError("There is nothing to say: give a prompt, or pipe one in.")
     version = session.client.version()
-    talk = Conversation(session.client, model or version.get("default_chat") or "gpt-4o", system)
+    options = {"model": model or version.get("default_chat") or "gpt-4o", "temperature": temperature, "max_tokens": max_tokens}
+    talk = Conversation(session.client, {name: value for name, value in options.items() if value is not None}, system)
     if prompt is None and not piped:
         _interactive(talk, session.settings.data_dir / "chat_history")
         return
@@ -52,11 +62,12 @@ def chat(session: Session, prompt: str | None, model: str | None, system: str | 
 
 
 class Conversation:
-    """Messages so far. A question that gets no answer is not kept."""
+    """Messages so far. A question that gets no answer is not kept. `options` are a request's other fields, the model's name
+    among them."""
 
-    def __init__(self, client: Client, model: str, system: str | None):
+    def __init__(self, client: Client, options: dict[str, Any], system: str | None):
         self._client = client
-        self.model = model
+        self.options = options
         self.messages: list[dict[str, str]] = []
         self.system = system
 
@@ -65,7 +76,7 @@ class Conversation:
         messages = [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]
         question = {"role": "user", "content": text}
         answer: list[str] = []
-        stream = self._client.stream("/v1/chat/completions", {"model": self.model, "messages": [*messages, question]})
+        stream = self._client.stream("/v1/chat/completions", {**self.options, "messages": [*messages, question]})
         try:
             for chunk in stream:
                 if piece := _words(chunk):
@@ -84,7 +95,7 @@ def _words(chunk: Any) -> str:
 
 
 def _interactive(talk: Conversation, history: Path) -> None:
-    print(f"Talking to {talk.model}. /help shows what else there is; Ctrl-D leaves.")
+    print(f"Talking to {talk.options['model']}. /help shows what else there is; Ctrl-D leaves.")
     with _line_editing(history):
         while (text := _typed()) is not None:
             if not text.strip():
