@@ -30,6 +30,7 @@ def run(home: Path, *arguments: object, env: Mapping[str, str] | None = None, ty
     """Runs `freehold` to its end."""
     done = subprocess.run(
         [FREEHOLD, *map(str, arguments)],
+        check=False,
         env=environment(home, env),
         cwd=home,
         input=typed,
