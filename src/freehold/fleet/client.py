@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from freehold.errors import EngineBadResponse, EngineTimeout, ModelFailed
+from freehold.fleet.patience import Patience
 
 _JSON = {"Content-Type": "application/json"}
 _UNBOUNDED = aiohttp.ClientTimeout(total=None, connect=None, sock_read=None, sock_connect=10)
@@ -39,10 +40,11 @@ class Stream:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Raises EngineTimeout after `idle` seconds of silence, ModelFailed when the worker goes away."""
         readany = self._response.content.readany
-        with _translated():
+        with _translated(), Patience(self._idle) as patience:
             while True:
-                async with asyncio.timeout(self._idle):
-                    data = await readany()
+                patience.begin()
+                data = await readany()
+                patience.end()
                 if not data:
                     return
                 yield data

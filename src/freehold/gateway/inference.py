@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from freehold.errors import FreeholdError, QueueTimeout
 from freehold.fleet.client import EngineClient
+from freehold.fleet.patience import Patience
 from freehold.gateway.calls import call_all, checked_stream, stream_all
 from freehold.gateway.echo import echoed
 from freehold.gateway.http import ClientGone, Json, UntilGone, read_json_body
@@ -117,11 +118,17 @@ class LeasedAnswer(Response):
         return Json(bytes(body), headers=self._extra)
 
     async def _stream(self, client: EngineClient, send: Send) -> None:
-        timeouts = self._services.settings.timeouts
-        out = Outgoing(send, self._extra, timeouts.write)
+        """Raises ClientGone when the client does not take what it is sent within the write timeout."""
+        try:
+            with Patience(self._services.settings.timeouts.write) as patience:
+                await self._streamed(client, Outgoing(send, self._extra, patience))
+        except TimeoutError:
+            raise ClientGone from None
+
+    async def _streamed(self, client: EngineClient, out: Outgoing) -> None:
         try:
             if self._plan.relay:
-                async with checked_stream(client, self._plan, 0, timeouts) as stream:
+                async with checked_stream(client, self._plan, 0, self._services.settings.timeouts) as stream:
                     await relay(stream.chunks(), out, self._meter, self._plan.include_usage)
             else:
                 await self._joined(client, out)

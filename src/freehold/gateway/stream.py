@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 from starlette.types import Send
 
 from freehold.errors import EngineBadResponse, FreeholdError, ModelFailed
-from freehold.gateway.http import ClientGone
+from freehold.fleet.patience import Patience
 from freehold.protocol import sse
 from freehold.protocol.values import Usage
 
@@ -23,24 +22,24 @@ _HEADERS = [
 
 
 class Outgoing:
-    """The client's end of a stream. It begins with the first piece, and always ends well-formed."""
+    """The client's end of a stream. It begins with the first piece, and always ends well-formed.
 
-    def __init__(self, send: Send, headers: Mapping[str, str], within: float):
+    `patience` is for a client that does not take what it is sent.
+    """
+
+    def __init__(self, send: Send, headers: Mapping[str, str], patience: Patience):
         self._send = send
         self._headers = [*_HEADERS, *((name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items())]
-        self._within = within
+        self._patience = patience
         self.begun = False
 
     async def write(self, events: bytes) -> None:
-        """Raises ClientGone when the client does not take the piece within the write timeout."""
         if not self.begun:
             self.begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        try:
-            async with asyncio.timeout(self._within):
-                await self._send({"type": "http.response.body", "body": events, "more_body": True})
-        except TimeoutError:
-            raise ClientGone from None
+        self._patience.begin()
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self._patience.end()
 
     async def fail(self, error: FreeholdError) -> None:
         """An error after the first byte: an event the SDKs raise, then the regular end."""
