@@ -82,7 +82,7 @@ def test_the_gateway_loads_no_ml_library() -> None:
 def test_the_command_line_answers_before_it_imports_the_server() -> None:
     program = "import sys, freehold.cli.main\nprint('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"starlette", "uvicorn", "aiohttp", "pydantic"} & set(loaded)
+    assert not {"starlette", "uvicorn", "pydantic"} & set(loaded)
 
 
 def test_every_module_says_what_it_is() -> None:

@@ -127,7 +127,6 @@ class _Unit:
             self._client = None
             self._settled.clear()
             await process.stop(_GRACE)  # first: whoever still reads from it sees its end, and says so to its client
-            await client.close()
             self.process = None
 
     async def _load(self, process: Process, client: EngineClient) -> None:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from freehold.errors import FreeholdError, MethodNotAllowed, NotFound
+from freehold.errors import MethodNotAllowed, NotFound
 from freehold.gateway import control, health, inference, models
-from freehold.gateway.http import error_response
 from freehold.gateway.middleware import Edge
 from freehold.gateway.services import Services
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Services, Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -53,42 +50,40 @@ ROUTES = (
 
 def build_app(services: Services) -> ASGIApp:
     """The ASGI application over a set of services."""
-    app = Starlette(
-        routes=[Route(entry.path, _guarded(entry, services), methods=[entry.method]) for entry in ROUTES],
-        exception_handlers={FreeholdError: _render, HTTPException: _render_http},
-    )
-    app.router.redirect_slashes = False
-    app.state.services = services
-    return Edge(app, services.traffic, services.hosts, services.telemetry)
+    paths = dict.fromkeys(entry.path for entry in ROUTES)
+    resources = [_Resource(services, [entry for entry in ROUTES if entry.path == path]) for path in paths]
+    routes = [Route(resource.path, resource, methods=None) for resource in resources]
+    router = Router(routes, redirect_slashes=False, default=_unknown)
+    return Edge(router, services.traffic, services.hosts, services.telemetry)
 
 
-def _guarded(entry: Entry, services: Services) -> Handler:
-    """The key is checked by the route that matched, never by the path as sent: two readings of a path cannot differ."""
+class _Resource:
+    """What is at one path. The edge turns the errors into answers, so nothing stands between a handler and the server.
 
-    async def endpoint(request: Request) -> Response:
-        request.scope["freehold.route"] = entry.path
+    The key is checked by the route that matched, never by the path as sent: two readings of a path cannot differ.
+    """
+
+    def __init__(self, services: Services, entries: Sequence[Entry]):
+        self.path = entries[0].path
+        self._services = services
+        self._entries = {entry.method: entry for entry in entries}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        entry = self._entries.get("GET" if method == "HEAD" else method)
+        if entry is None:
+            raise MethodNotAllowed(f"Not allowed: {_line(scope)}. Allowed: {', '.join(self._entries)}.", tuple(self._entries))
+        scope["freehold.route"] = entry.path
+        request = Request(scope, receive)
         if entry.access == "key":
-            services.key(request.headers)
-        return await entry.handler(request)
-
-    return endpoint
-
-
-async def _render(request: Request, error: Exception) -> Response:
-    assert isinstance(error, FreeholdError)  # noqa: S101  (registered for this class alone)
-    return error_response(error)
+            self._services.key(request.headers)
+        response = await entry.handler(self._services, request)
+        await response(scope, receive, send)
 
 
-async def _render_http(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405, in the envelope."""
-    allowed = sorted({entry.method for entry in ROUTES if entry.path == request.url.path})
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    line = f"{request.method} {request.url.path[:200]}"
-    if status == 405:
-        headers = getattr(error, "headers", None) or {}
-        response = error_response(
-            MethodNotAllowed(f"Not allowed: {line}. Allowed: {', '.join(allowed) or headers.get('Allow', '')}.")
-        )
-        response.headers.update(headers)
-        return response
-    return error_response(NotFound(f"Unknown request URL: {line}. Please check the URL for typos.", code="unknown_url"))
+async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    raise NotFound(f"Unknown request URL: {_line(scope)}. Please check the URL for typos.", code="unknown_url")
+
+
+def _line(scope: Scope) -> str:
+    return f"{scope['method']} {scope['path'][:200]}"

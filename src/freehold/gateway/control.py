@@ -15,16 +15,15 @@ from freehold.gateway.services import Services
 from freehold.store.names import is_path
 
 
-async def version(request: Request) -> Response:
-    settings = request.app.state.services.settings
+async def version(services: Services, request: Request) -> Response:
+    settings = services.settings
     return Json(
         {"name": "freehold", "version": freehold.__version__, "pid": os.getpid(), "default_chat": settings.default_chat}
     )
 
 
-async def workers(request: Request) -> Response:
+async def workers(services: Services, request: Request) -> Response:
     """Every worker with its process, its queue and its sandbox."""
-    services: Services = request.app.state.services
     loads = services.scheduler.loads()
     rows = []
     for worker in services.supervisor.status():
@@ -33,13 +32,11 @@ async def workers(request: Request) -> Response:
     return Json({"workers": rows})
 
 
-async def list_pulls(request: Request) -> Response:
-    services: Services = request.app.state.services
+async def list_pulls(services: Services, request: Request) -> Response:
     return Json({"pulls": [pull.as_json() for pull in services.pulls.all()]})
 
 
-async def begin_pull(request: Request) -> Response:
-    services: Services = request.app.state.services
+async def begin_pull(services: Services, request: Request) -> Response:
     body = await read_json(request, services.settings.max_body_bytes)
     for key, value in body.items():
         if key not in {"reference", "name", "sha256"}:
@@ -54,11 +51,9 @@ async def begin_pull(request: Request) -> Response:
     return Json(pull.as_json(), status_code=202)
 
 
-async def get_pull(request: Request) -> Response:
-    services: Services = request.app.state.services
+async def get_pull(services: Services, request: Request) -> Response:
     return Json(services.pulls.get(request.path_params["pull"]).as_json())
 
 
-async def cancel_pull(request: Request) -> Response:
-    services: Services = request.app.state.services
+async def cancel_pull(services: Services, request: Request) -> Response:
     return Json((await services.pulls.cancel(request.path_params["pull"])).as_json())

@@ -11,15 +11,14 @@ from freehold.gateway.services import Services
 from freehold.telemetry import CONTENT_TYPE
 
 
-async def livez(request: Request) -> Response:
+async def livez(services: Services, request: Request) -> Response:
     """The process is up and its event loop turns."""
     return Json({"status": "ok"})
 
 
-async def readyz(request: Request) -> Response:
+async def readyz(services: Services, request: Request) -> Response:
     """200 only while a chat request to the default model would be served: its worker has answered a real request, and its
     heartbeat has not failed since."""
-    services: Services = request.app.state.services
     name = services.settings.default_chat
     reason = None
     if services.traffic.draining:
@@ -39,6 +38,5 @@ async def readyz(request: Request) -> Response:
     return Json({"status": "not ready", "reason": reason}, status_code=503, headers={"Retry-After": "1"})
 
 
-async def metrics(request: Request) -> Response:
-    services: Services = request.app.state.services
+async def metrics(services: Services, request: Request) -> Response:
     return Response(services.telemetry.scrape(), headers={"content-type": CONTENT_TYPE})

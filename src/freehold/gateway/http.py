@@ -10,11 +10,18 @@ from types import TracebackType
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from freehold.errors import FreeholdError, InvalidRequest, OperatorError, PayloadTooLarge, UnsupportedMediaType
+from freehold.errors import (
+    FreeholdError,
+    InvalidRequest,
+    MethodNotAllowed,
+    OperatorError,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
 
 
 class Json(Response):
@@ -31,6 +38,8 @@ def error_response(error: FreeholdError) -> Json:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
     body = error.envelope()
     if isinstance(error, OperatorError):
         body["error"]["message"] = str(error)
@@ -40,7 +49,8 @@ def error_response(error: FreeholdError) -> Json:
 async def read_json_body(request: Request, limit: int) -> bytes:
     """The raw body of a JSON request.
 
-    Raises UnsupportedMediaType for another type, PayloadTooLarge past `limit` bytes (by its own claim or by count).
+    Raises UnsupportedMediaType for another type, PayloadTooLarge past `limit` bytes (by its own claim or by count), ClientGone
+    when the client leaves in the middle of it.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -51,10 +61,13 @@ async def read_json_body(request: Request, limit: int) -> bytes:
     if int(claimed) > limit:
         raise _too_large(limit)
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise _too_large(limit)
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                raise _too_large(limit)
+    except ClientDisconnect:
+        raise ClientGone from None
     return bytes(body)
 
 

@@ -32,21 +32,20 @@ from freehold.routing.catalog import Entry
 _MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
 
 
-async def chat_completions(request: Request) -> Response:
-    return await _answer(request, ChatRequest, chat_plan)
+async def chat_completions(services: Services, request: Request) -> Response:
+    return await _answer(services, request, ChatRequest, chat_plan)
 
 
-async def completions(request: Request) -> Response:
-    return await _answer(request, CompletionRequest, completion_plan)
+async def completions(services: Services, request: Request) -> Response:
+    return await _answer(services, request, CompletionRequest, completion_plan)
 
 
-async def embeddings(request: Request) -> Response:
-    return await _answer(request, EmbeddingRequest, embedding_plan)
+async def embeddings(services: Services, request: Request) -> Response:
+    return await _answer(services, request, EmbeddingRequest, embedding_plan)
 
 
-async def _answer(request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
+async def _answer(services: Services, request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
     """All that needs no worker: what is wrong with a request is said before it waits for anything."""
-    services: Services = request.app.state.services
     raw = await read_json_body(request, services.settings.max_body_bytes)
     parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
     entry = find(services, parsed.value.model)

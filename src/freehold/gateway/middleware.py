@@ -11,9 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.errors import Draining, FreeholdError
 from freehold.gateway.auth import HostCheck
-from freehold.gateway.http import error_response
+from freehold.gateway.http import ClientGone, error_response
 from freehold.telemetry import Telemetry, log
 
+_CLIENT_GONE = 499  # nobody is sent this: it is how nginx, and so our metrics, count a client that left
 _ALWAYS = {"/livez", "/readyz", "/metrics"}
 
 
@@ -74,6 +75,8 @@ class Edge:
             await self._app(scope, receive, call.send)
         except FreeholdError as error:
             await call.answer(error_response(error), receive)
+        except ClientGone:
+            call.status = call.status or _CLIENT_GONE
         except Exception:  # noqa: BLE001  (the last resort: a bug must not reach the client as a bare reset)
             log("unhandled", level=40, exc_info=True, request_id=call.identity, path=scope["path"])
             bug = FreeholdError(f"The server met an error of its own; its log tells more under {call.identity}.")

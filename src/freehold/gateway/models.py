@@ -50,20 +50,17 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
     }
 
 
-async def list_models(request: Request) -> Response:
-    services: Services = request.app.state.services
+async def list_models(services: Services, request: Request) -> Response:
     cards = [model_card(services, entry) for entry in services.catalog.entries()]
     return Json({"object": "list", "data": cards})
 
 
-async def get_model(request: Request) -> Response:
-    services: Services = request.app.state.services
+async def get_model(services: Services, request: Request) -> Response:
     return Json(model_card(services, find(services, request.path_params["model"])))
 
 
-async def delete_model(request: Request) -> Response:
+async def delete_model(services: Services, request: Request) -> Response:
     """Stops the worker and removes the files. Raises Conflict while it answers somebody, InvalidRequest for an alias."""
-    services: Services = request.app.state.services
     asked = request.path_params["model"]
     name = find(services, asked).manifest.name
     if asked != name:
