@@ -9,12 +9,15 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -42,6 +45,40 @@ class _Live(Collector):
         return ()
 
 
+class _Buckets:
+    """How many durations fell into each of `_TOKEN_SECONDS`, and their sum: observed once a token, so in two operations."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_TOKEN_SECONDS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(_TOKEN_SECONDS, seconds)] += 1
+        self.total += seconds
+
+
+class InterToken(Collector):
+    """A histogram for each model, at a tenth of the price of the library's own."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, _Buckets] = {}
+
+    def of(self, model: str) -> Callable[[float], None]:
+        """What takes a model's durations, in seconds."""
+        return self._models.setdefault(model, _Buckets()).observe
+
+    def collect(self) -> Iterable[Metric]:
+        family = HistogramMetricFamily(
+            "freehold_inter_token_seconds", "Time between two pieces of a streamed answer.", labels=("model",)
+        )
+        bounds = [*map(floatToGoString, _TOKEN_SECONDS), "+Inf"]
+        for model, buckets in self._models.items():
+            family.add_metric((model,), list(zip(bounds, accumulate(buckets.counts), strict=True)), buckets.total)
+        return (family,)
+
+
 class Telemetry:
     """One server's metrics, in a registry of their own."""
 
@@ -65,13 +102,8 @@ class Telemetry:
             registry=self.registry,
             buckets=_SECONDS,
         )
-        self.inter_token = Histogram(
-            "freehold_inter_token_seconds",
-            "Time between two pieces of a streamed answer.",
-            ("model",),
-            registry=self.registry,
-            buckets=_TOKEN_SECONDS,
-        )
+        self.inter_token = InterToken()
+        self.registry.register(self.inter_token)
         self.queue_wait = Histogram(
             "freehold_queue_wait_seconds",
             "Time spent waiting for a lease.",

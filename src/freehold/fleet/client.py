@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,30 +20,27 @@ class Answer:
 
 
 class Stream:
-    """An answer that is still coming. `chunks` yields bytes as they arrive, split anywhere."""
+    """An answer that is still coming. Reading raises ModelFailed when the worker goes away, EngineBadResponse for garbage; silence
+    ends the block that opened the stream with EngineTimeout."""
 
-    def __init__(self, exchange: Exchange, status: int, idle: float):
+    def __init__(self, exchange: Exchange, status: int, patience: Patience):
         self._exchange = exchange
-        self._idle = idle
+        self._patience = patience
         self.status = status
 
     async def read(self) -> bytes:
-        """The whole body; for answers that turn out to be an error."""
-        with _told():
-            async with asyncio.timeout(self._idle):
-                return await self._exchange.read_all()
+        """Bytes as they arrive, split anywhere; b"" at the end."""
+        self._patience.begin()
+        data = await self._exchange.read()
+        self._patience.end()
+        return data
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Raises EngineTimeout after `idle` seconds of silence, ModelFailed when the worker goes away."""
-        read = self._exchange.read
-        with _told(), Patience(self._idle) as patience:
-            while True:
-                patience.begin()
-                data = await read()
-                patience.end()
-                if not data:
-                    return
-                yield data
+    async def read_all(self) -> bytes:
+        """The whole body; for answers that turn out to be an error."""
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 class EngineClient:
@@ -61,30 +58,34 @@ class EngineClient:
         return await self._call("GET", path, b"", within)
 
     async def _call(self, method: str, path: str, body: bytes, within: float) -> Answer:
-        with _told():
+        try:
             async with asyncio.timeout(within):
                 exchange = await Exchange.begin(self._socket, method, path, body)
                 with contextlib.closing(exchange):
                     return Answer(await exchange.head(), await exchange.read_all())
+        except TimeoutError:
+            raise _late() from None
 
     @contextlib.asynccontextmanager
     async def stream(self, path: str, body: bytes, first: float, idle: float) -> AsyncIterator[Stream]:
-        """One call, answer as it comes. Leaving the block early closes the connection, which frees the engine's slot."""
+        """One call, answer as it comes: `first` seconds to its head, `idle` seconds between two pieces.
+
+        Leaving the block early closes the connection, which frees the engine's slot.
+        """
         exchange = None
         try:
-            with _told():
+            try:
                 async with asyncio.timeout(first):
                     exchange = await Exchange.begin(self._socket, "POST", path, body)
                     status = await exchange.head()
-            yield Stream(exchange, status, idle)
+            except TimeoutError:
+                raise _late() from None
+            with Patience(idle, _late) as patience:
+                yield Stream(exchange, status, patience)
         finally:
             if exchange is not None:
                 exchange.close()
 
 
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        raise EngineTimeout("The model did not answer in time; the request was ended.") from None
+def _late() -> EngineTimeout:
+    return EngineTimeout("The model did not answer in time; the request was ended.")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 
 class Patience:
-    """A block whose waits, each between `begin` and `end`, may take `limit` seconds; a longer one is a TimeoutError.
+    """A block whose waits, each between `begin` and `end`, may take `limit` seconds; a longer one ends it with `error`.
 
     Like `asyncio.timeout` around each wait, at the price of two assignments: a single timer looks whether a wait has lasted too
     long. All waits must be those of the task that entered the block.
     """
 
-    def __init__(self, limit: float):
+    def __init__(self, limit: float, error: Callable[[], Exception]):
         self._limit = limit
+        self._error = error
         self._since: float | None = None
         self._expired = False
 
@@ -44,4 +46,4 @@ class Patience:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._timer.cancel()
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise TimeoutError from error
+            raise self._error() from None

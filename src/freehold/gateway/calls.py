@@ -56,7 +56,7 @@ async def stream_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings
     async def one(call: int) -> None:
         try:
             async with gate, checked_stream(client, plan, call, timeouts) as stream:
-                async for chunk in chunks_of(stream.chunks()):
+                async for chunk in chunks_of(stream):
                     await arrived.put((call, chunk))
         except FreeholdError as error:
             await arrived.put(error)
@@ -83,7 +83,7 @@ async def checked_stream(client: EngineClient, plan: Plan, call: int, timeouts: 
     """One call's stream, open. Raises what an error status means before the first byte."""
     async with client.stream(plan.path, plan.bodies[call], timeouts.first_token, timeouts.idle) as stream:
         if stream.status != 200:
-            raise from_engine(stream.status, await stream.read(), param=plan.param)
+            raise from_engine(stream.status, await stream.read_all(), param=plan.param)
         yield stream
 
 

@@ -63,7 +63,7 @@ class LeasedAnswer(Response):
         self._entry = entry
         self._plan = plan
         self._extra = headers
-        self._meter = Meter(services.telemetry.inter_token.labels(entry.manifest.name).observe)
+        self._meter = Meter(services.telemetry.inter_token.of(entry.manifest.name))
         self._outcome = "failed"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,17 +118,14 @@ class LeasedAnswer(Response):
 
     async def _stream(self, client: EngineClient, send: Send) -> None:
         """Raises ClientGone when the client does not take what it is sent within the write timeout."""
-        try:
-            with Patience(self._services.settings.timeouts.write) as patience:
-                await self._streamed(client, Outgoing(send, self._extra, patience))
-        except TimeoutError:
-            raise ClientGone from None
+        with Patience(self._services.settings.timeouts.write, ClientGone) as patience:
+            await self._streamed(client, Outgoing(send, self._extra, patience))
 
     async def _streamed(self, client: EngineClient, out: Outgoing) -> None:
         try:
             if self._plan.relay:
                 async with checked_stream(client, self._plan, 0, self._services.settings.timeouts) as stream:
-                    await relay(stream.chunks(), out, self._meter, self._plan.include_usage)
+                    await relay(stream, out, self._meter, self._plan.include_usage)
             else:
                 await self._joined(client, out)
             self._outcome = "completed"

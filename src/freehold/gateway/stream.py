@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import Send
 
 from freehold.errors import EngineBadResponse, FreeholdError, ModelFailed
+from freehold.fleet.client import Stream
 from freehold.fleet.patience import Patience
 from freehold.protocol import sse
 from freehold.protocol.values import Usage
@@ -74,14 +75,14 @@ class Meter:
         self.usage = usage if self.usage is None else self.usage + usage
 
 
-async def relay(chunks: AsyncIterator[bytes], out: Outgoing, meter: Meter, show_usage: bool) -> None:
+async def relay(stream: Stream, out: Outgoing, meter: Meter, show_usage: bool) -> None:
     """Passes one call's events through. The usage event is always read, and shown only to a client that asked for it.
 
     Raises ModelFailed when the stream ends before its end, EngineBadResponse for what is no event at all.
     """
     cutter = sse.EventCutter()
     done = False
-    async for data in chunks:
+    while data := await stream.read():
         events = cutter.feed(data)
         if not events:
             continue
@@ -134,10 +135,10 @@ def take_usage(chunk: dict[str, Any], meter: Meter) -> bool:
     return True
 
 
-async def chunks_of(stream: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+async def chunks_of(stream: Stream) -> AsyncIterator[dict[str, Any]]:
     """One call's chunks, parsed, up to its end. Raises like `relay`."""
     cutter = sse.EventCutter()
-    async for data in stream:
+    while data := await stream.read():
         for payload in sse.payloads(cutter.feed(data)):
             if payload == b"[DONE]":
                 return
