@@ -20,8 +20,8 @@ class Answer:
 
 
 class Stream:
-    """An answer that is still coming. Reading raises ModelFailed when the worker goes away, EngineBadResponse for garbage; silence
-    ends the block that opened the stream with EngineTimeout."""
+    """An answer that is still coming. Reading raises ModelFailed when the worker goes away, EngineBadResponse for garbage;
+    silence ends the block that opened the stream with EngineTimeout."""
 
     def __init__(self, exchange: Exchange, status: int, patience: Patience):
         self._exchange = exchange
