@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +42,24 @@ def run(home: Path, *arguments: object, env: Mapping[str, str] | None = None, ty
         timeout=within,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def stranger(folder: Path) -> Iterator[int]:
+    """The port of a web server that is not Freehold."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            found = re.search(r"port (\d+)", process.stdout.readline())
+            assert found
+            yield int(found[1])
+        finally:
+            process.kill()
 
 
 def assert_one_line(result: Result, code: int, *words: str) -> None:

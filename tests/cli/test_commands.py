@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import select
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import pytest
 
 import freehold
 from freehold.cli.main import COMMANDS, cli
-from tests.cli.parts import NOWHERE, assert_one_line, environment, run
+from tests.cli.parts import NOWHERE, assert_one_line, environment, run, stranger
 from tests.conftest import FREEHOLD, STARTERS, Server, fake_model, serving, until
 from tests.store.parts import only, write_gguf
 
@@ -185,20 +183,10 @@ def test_the_key_is_asked_for(tmp_path: Path) -> None:
         assert run(tmp_path, "ps", "--url", server.root, env={"FREEHOLD_API_KEY": "sesame"}).code == 0
 
 
-def test_what_is_not_freehold_is_told(tmp_path: Path, fake_server: Server) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", tmp_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as other:
-        try:
-            assert other.stdout
-            port = int(re.search(r"port (\d+)", other.stdout.readline())[1])  # type: ignore[index]
-            for command in (["ps"], ["list"], ["chat", "hi"]):
-                assert_one_line(run(tmp_path, *command, "--url", f"http://127.0.0.1:{port}"), 1, "not Freehold")
-        finally:
-            other.kill()
+def test_what_is_not_freehold_is_told(tmp_path: Path) -> None:
+    with stranger(tmp_path) as port:
+        for command in (["ps"], ["list"], ["chat", "hi"]):
+            assert_one_line(run(tmp_path, *command, "--url", f"http://127.0.0.1:{port}"), 1, "not Freehold")
 
 
 # --- chat
@@ -328,27 +316,17 @@ def test_doctor_finds_a_working_machine(tmp_path: Path, starters: Path) -> None:
 
 def test_doctor_says_what_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", tmp_path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as other:
-        try:
-            assert other.stdout
-            port = re.search(r"port (\d+)", other.stdout.readline())[1]  # type: ignore[index]
-            environment = {
-                "FREEHOLD_PORT": port,
-                "FREEHOLD_DATA_DIR": str(tmp_path / "file" / "data"),
-                **only(f"{NOWHERE}/simple"),
-            }
-            result = run(tmp_path, "doctor", "--json", env=environment)
-        finally:
-            other.kill()
+    with stranger(tmp_path) as port:
+        environment = {
+            "FREEHOLD_PORT": str(port),
+            "FREEHOLD_DATA_DIR": str(tmp_path / "file" / "data"),
+            **only(f"{NOWHERE}/simple"),
+        }
+        result = run(tmp_path, "doctor", "--json", env=environment)
     assert result.code == 1
     findings = {finding["name"]: finding for finding in json.loads(result.out)}
     assert findings["port"]["status"] == "problem"
-    assert str(int(port) + 1) in findings["port"]["remedy"]
+    assert str(port + 1) in findings["port"]["remedy"]
     assert findings["disk"]["status"] == "problem"
     assert findings["registry"]["status"] == "note"
     assert findings["registry"]["remedy"]
