@@ -184,6 +184,36 @@ def test_an_allowed_host_and_origin_may(tmp_path: Path) -> None:
     with serving(tmp_path, env=environment) as server:
         assert server.get("/v1/models", headers={"Host": "ai.example", "Origin": "https://app.example"})[0] == 200
         assert server.get("/v1/models", headers={"Host": "other.example"})[0] == 403
+        page = {"Origin": "https://app.example"}
+        asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, content-type"}
+        status, headers, _ = server.request("OPTIONS", "/v1/chat/completions", headers=page | asks)
+        assert status == 200
+        assert headers["access-control-allow-origin"] == "https://app.example"
+        assert "POST" in headers["access-control-allow-methods"]
+        assert headers["access-control-allow-headers"] == "authorization, content-type"
+        for body, expected in (({}, 400), ({"model": "fake", "messages": [{"role": "user", "content": "x"}]}, 200)):
+            status, headers, _ = server.post("/v1/chat/completions", body, headers=page)
+            assert status == expected
+            assert headers["access-control-allow-origin"] == "https://app.example"  # a page reads errors too
+            assert "x-request-id" in headers["access-control-expose-headers"]
+            assert "origin" in headers["vary"].lower()
+        foreign = {"Origin": "https://evil.example"}
+        status, headers, body = server.request("OPTIONS", "/v1/chat/completions", headers=foreign | asks)
+        assert (status, body["error"]["code"]) == (403, "forbidden")
+        assert not [name for name in headers if name.startswith("access-control")]
+        assert not [name for name in server.get("/v1/models")[1] if name.startswith("access-control")]
+
+
+def test_an_open_server_is_not_open_to_pages_from_any_address(tmp_path: Path) -> None:
+    fake_model(tmp_path)
+    environment = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake"}
+    with serving(tmp_path, "--host", "0.0.0.0", env=environment, key="sesame") as server:
+        own = {"Host": f"192.0.2.7:{server.port}"}  # as a machine on the network would call it
+        assert server.get("/v1/models", headers=own)[0] == 200
+        assert server.get("/v1/models", headers=own | {"Origin": f"http://192.0.2.7:{server.port}"})[0] == 200
+        assert server.get("/v1/models", headers=own | {"Origin": "http://localhost:3000"})[0] == 200
+        assert server.get("/metrics", headers=own | {"Origin": "http://198.51.100.9"})[0] == 403
+        assert server.get("/v1/models", headers={"Host": "evil.example"})[0] == 403
 
 
 def test_every_route_but_the_probes_wants_the_key(tmp_path: Path) -> None:

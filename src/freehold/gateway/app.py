@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
 from freehold.gateway import control, health, inference, models
-from freehold.gateway.middleware import Edge
+from freehold.gateway.middleware import Cors, Edge
 from freehold.gateway.services import Services
 
 Handler = Callable[[Services, Request], Awaitable[Response]]
@@ -54,7 +54,7 @@ def build_app(services: Services) -> ASGIApp:
     resources = [_Resource(services, [entry for entry in ROUTES if entry.path == path]) for path in paths]
     routes = [Route(resource.path, resource, methods=None) for resource in resources]
     router = Router(routes, redirect_slashes=False, default=_unknown)
-    return Edge(router, services.traffic, services.hosts, services.telemetry)
+    return Cors(Edge(router, services.traffic, services.hosts, services.telemetry), services.hosts)
 
 
 class _Resource:

@@ -50,8 +50,18 @@ class HostCheck:
         if len(hosts) != 1 or not self._known(hosts[0]):
             raise Forbidden("The Host header is not a name of this server. Add it to `allowed_hosts` if it should be.")
         origin = headers.get("origin")
-        if origin is not None and origin.lower() not in self._origins and not self._same(origin):
+        if origin is not None and not self.allows(origin, hosts[0]):
             raise Forbidden("Web pages of that origin may not call this server. Add it to `allowed_origins` if they should.")
+
+    def allows(self, origin: str, host: str) -> bool:
+        """Whether pages of an origin may call: those from this server itself, as the request's Host calls it, those from this
+        machine or this server's names, whatever their port, and those of `allowed_origins`."""
+        scheme, _, authority = origin.lower().partition("://")
+        if f"{scheme}://{authority}" in self._origins:
+            return True
+        if scheme not in {"http", "https"}:
+            return False
+        return self._known(authority) and (authority == host.lower() or not self._foreign(authority))
 
     def _known(self, authority: str) -> bool:
         try:
@@ -61,15 +71,22 @@ class HostCheck:
             return False
         if not host or parts.path or parts.query or "@" in authority:
             return False
-        if host in self._names:
-            return True
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            return False
         # A rebound name is a name: an address literal cannot be one, so an open server answers to its own addresses.
-        return address.is_loopback or self._open
+        return host in self._names or _is_loopback_literal(host) or (self._open and _is_literal(host))
 
-    def _same(self, origin: str) -> bool:
-        scheme, _, authority = origin.partition("://")
-        return scheme in {"http", "https"} and self._known(authority)
+    def _foreign(self, authority: str) -> bool:
+        """Whether a known authority is only known as some address, which may be anybody's."""
+        host = urlsplit(f"//{authority}").hostname or ""
+        return host not in self._names and not _is_loopback_literal(host)
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback_literal(host: str) -> bool:
+    return _is_literal(host) and ipaddress.ip_address(host).is_loopback

@@ -7,6 +7,7 @@ import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.errors import Draining, FreeholdError
@@ -15,6 +16,7 @@ from freehold.gateway.http import ClientGone, error_response
 from freehold.telemetry import Telemetry, log
 
 _CLIENT_GONE = 499  # nobody is sent this: it is how nginx, and so our metrics, count a client that left
+_EXPOSED = ("x-request-id", "x-freehold-ignored", "openai-processing-ms", "retry-after")
 _ALWAYS = {"/livez", "/readyz", "/metrics"}
 
 
@@ -44,6 +46,27 @@ class Traffic:
         except TimeoutError:
             return False
         return True
+
+
+class Cors(CORSMiddleware):
+    """Tells browsers what a page of an allowed origin may do and read. All others are left to the edge, which refuses them."""
+
+    def __init__(self, app: ASGIApp, hosts: HostCheck):
+        super().__init__(
+            app, allow_methods=("GET", "POST", "DELETE"), allow_headers=("*",), expose_headers=_EXPOSED, max_age=600
+        )
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = next((value for name, value in scope.get("headers", ()) if name == b"origin"), None)
+        host = next((value for name, value in scope.get("headers", ()) if name == b"host"), b"")
+        if origin is None or not self._hosts.allows(origin.decode("latin-1"), host.decode("latin-1")):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def is_allowed_origin(self, origin: str) -> bool:
+        return True  # it would not have come here
 
 
 class Edge:
