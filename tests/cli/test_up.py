@@ -219,3 +219,12 @@ def test_idle_it_holds_less_than_120_mb(server: Server) -> None:
     status = Path(f"/proc/{server.pid}/status").read_text()
     resident = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
     assert resident < 120e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a score")
+def test_when_memory_runs_out_a_worker_goes_first(server: Server) -> None:
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    assert score(server.worker(CHAT.name)["pid"]) == 500
+    assert score(server.pid) < 500

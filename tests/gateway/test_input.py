@@ -278,6 +278,8 @@ def test_unknown_fields_can_be_ignored_and_are_named(tmp_path: Path) -> None:
         {"type": "nonsense"},
         {"type": "string", "pattern": "^((($"},
         {"$ref": "http://127.0.0.1:1/schema.json"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+        {"type": "array", "items": {}, "minItems": 10**9},
     ],
 )
 def test_a_schema_that_cannot_be_followed_is_a_400(server: Server, schema: dict[str, Any]) -> None:

@@ -104,8 +104,9 @@ def test_events_that_need_a_look_are_told(event: bytes) -> None:
     assert sse.plain(b'data: {"choices":[{"delta":{"content":"\\"usage\\": [ DONE ] error"}}]}\n\n')
 
 
-def error(status: int, message: str, **fields: Any) -> FreeholdError:
-    return from_engine(status, json.dumps({"error": {"code": status, "message": message, **fields}}).encode(), param="messages")
+def error(status: int, message: str, constraint: str = "grammar", **fields: Any) -> FreeholdError:
+    body = json.dumps({"error": {"code": status, "message": message, **fields}}).encode()
+    return from_engine(status, body, param="messages", constraint=constraint)
 
 
 @pytest.mark.parametrize(
@@ -120,15 +121,16 @@ def error(status: int, message: str, **fields: Any) -> FreeholdError:
             "messages",
         ),
         (error(503, "Loading model", type="unavailable_error"), ModelFailed, None),
-        (error(400, "JSON schema conversion failed: bad ref"), InvalidRequest, "response_format"),
+        (error(400, "JSON schema conversion failed: bad ref", "response_format"), InvalidRequest, "response_format"),
+        (error(400, "failed to parse grammar", "tools"), InvalidRequest, "tools"),
         (error(400, "failed to parse grammar"), InvalidRequest, "grammar"),
         (error(400, "Prompt contains invalid tokens"), InvalidRequest, "messages"),
         (error(500, "jinja template error"), InvalidRequest, "messages"),
         (error(400, "something new"), InvalidRequest, None),
         (error(500, "GGML_ASSERT(/home/x/ggml.c:12)"), EngineBadResponse, None),
-        (from_engine(500, b"<html>", param="prompt"), EngineBadResponse, None),
-        (from_engine(500, b"", param="prompt"), EngineBadResponse, None),
-        (from_engine(400, b'{"error": "text"}', param="prompt"), EngineBadResponse, None),
+        (from_engine(500, b"<html>", param="prompt", constraint="grammar"), EngineBadResponse, None),
+        (from_engine(500, b"", param="prompt", constraint="grammar"), EngineBadResponse, None),
+        (from_engine(400, b'{"error": "text"}', param="prompt", constraint="grammar"), EngineBadResponse, None),
     ],
 )
 def test_engine_errors_are_mapped_by_what_they_mean(given: FreeholdError, kind: type[FreeholdError], param: str | None) -> None:
@@ -151,7 +153,7 @@ def test_a_path_in_an_engines_words_is_not_repeated() -> None:
 @given(st.binary(max_size=100), st.integers(100, 599))
 @settings(deadline=None)
 def test_whatever_an_engine_answers_is_an_error_of_ours(body: bytes, status: int) -> None:
-    assert isinstance(from_engine(status, body, param="messages"), FreeholdError)
+    assert isinstance(from_engine(status, body, param="messages", constraint="grammar"), FreeholdError)
 
 
 def test_usage_is_read_from_what_engines_send() -> None:

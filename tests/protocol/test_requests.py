@@ -135,6 +135,10 @@ def test_what_is_no_request_is_refused(raw: bytes) -> None:
     assert refusal("chat", raw).status == 400
 
 
+def test_what_is_nested_too_deeply_is_told_as_such() -> None:
+    assert "nested too deeply" in refusal("chat", b"[" * 100_000).message
+
+
 @pytest.mark.parametrize(
     ("fields", "sent"),
     [

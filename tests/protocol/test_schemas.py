@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.requests import ChatRequest, parse
-from freehold.protocol.requests.schemas import unenforced
+from freehold.protocol.requests.schemas import too_large, unenforced
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -81,12 +81,43 @@ def test_schemas_of_pydantic_classes_pass() -> None:
     assert unenforced(Outer.model_json_schema()) is None
 
 
-def test_a_schema_that_contains_itself_or_is_very_deep_is_no_trouble() -> None:
+def test_a_schema_that_contains_itself_is_no_trouble() -> None:
     assert unenforced({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}) is None
-    deep: dict[str, Any] = {}
-    for _ in range(500):
-        deep = {"items": deep}
-    assert "deeper" in str(unenforced(deep))
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """Definitions that name the next one twice: as many ways as two to the power of their number."""
+    definitions = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
+    return {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{levels}": {"type": "integer"}}}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "word"),
+    [
+        (nested(90), nested(120), "deeper"),
+        (doubling(9), doubling(30), "multiply"),
+        (doubling(3), {"type": "object", "properties": {"a": doubling(500)}, **doubling(500)}, "multiply"),
+        ({"enum": list(range(1000))}, {"anyOf": [{"enum": list(range(600))}] * 2}, "enums"),
+        ({"properties": {str(n): {} for n in range(500)}}, {"properties": {str(n): {} for n in range(501)}}, "prop"),
+        ({"description": "x" * 100_000}, {"description": "x" * 130_000}, "characters"),
+    ],
+)  # fmt: skip
+def test_what_would_keep_the_engine_busy_is_refused(small: dict[str, Any], large: dict[str, Any], word: str) -> None:
+    assert too_large(small) is None
+    assert word in str(too_large(large))
+    for strict in (True, False):
+        function = {"name": "f", "parameters": large, "strict": strict}
+        raw = json.dumps({"model": "m", "messages": MESSAGES, "tools": [{"type": "function", "function": function}]}).encode()
+        with pytest.raises(InvalidRequest, match=word) as raised:
+            parse(ChatRequest, raw)
+        assert raised.value.code == "invalid_function_parameters"
 
 
 @pytest.mark.parametrize("strict", [True, False, None])

@@ -18,10 +18,10 @@ from freehold.settings import TimeoutSettings
 _WAITING_CHUNKS = 64  # bounded, so that a slow client slows the engine down instead of filling memory
 
 
-def parse_answer(answer: Answer, param: str) -> dict[str, Any]:
+def parse_answer(answer: Answer, param: str, constraint: str = "grammar") -> dict[str, Any]:
     """A whole answer as JSON. Raises what an error status means, EngineBadResponse for what is not a JSON object."""
     if answer.status != 200:
-        raise from_engine(answer.status, answer.body, param=param)
+        raise from_engine(answer.status, answer.body, param=param, constraint=constraint)
     try:
         value = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -37,7 +37,7 @@ async def call_all(client: EngineClient, plan: Plan, within: float) -> list[dict
 
     async def one(body: bytes) -> dict[str, Any]:
         async with gate:
-            return parse_answer(await client.post(plan.path, body, within), plan.param)
+            return parse_answer(await client.post(plan.path, body, within), plan.param, plan.constraint)
 
     if len(plan.bodies) == 1:
         return [await one(plan.bodies[0])]
@@ -83,7 +83,7 @@ async def checked_stream(client: EngineClient, plan: Plan, call: int, timeouts: 
     """One call's stream, open. Raises what an error status means before the first byte."""
     async with client.stream(plan.path, plan.bodies[call], timeouts.first_token, timeouts.idle) as stream:
         if stream.status != 200:
-            raise from_engine(stream.status, await stream.read_all(), param=plan.param)
+            raise from_engine(stream.status, await stream.read_all(), param=plan.param, constraint=plan.constraint)
         yield stream
 
 

@@ -47,7 +47,15 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
         relay=stream and choices == 1 and not forced and top is None,
         param="messages",
         joiner=joiner,
+        constraint=_constraint(request),
     )
+
+
+def _constraint(request: ChatRequest) -> str:
+    """The field that the grammar of an answer is made from."""
+    if request.response_format is not None and request.response_format.type != "text":
+        return "response_format"
+    return "tools" if request.tools and request.tool_choice != "none" else "grammar"
 
 
 def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dict[str, Any]:

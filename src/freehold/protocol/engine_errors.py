@@ -14,8 +14,9 @@ _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is (?:too large|larger).*?batch
 _PATH = re.compile(r"(?:[A-Za-z]:)?[/\\][\w./\\-]+|0x[0-9a-fA-F]+")
 
 
-def from_engine(status: int, body: bytes, *, param: str) -> FreeholdError:
-    """What an error answer of the engine means. `param` is the request's field that holds the prompt."""
+def from_engine(status: int, body: bytes, *, param: str, constraint: str) -> FreeholdError:
+    """What an error answer of the engine means. `param` is the request's field that holds the prompt, `constraint` the one that
+    the answer's grammar was made from."""
     error = _error(body)
     kind, message = str(error.get("type", "")), str(error.get("message", ""))
     if kind == "exceed_context_size_error":
@@ -26,7 +27,7 @@ def from_engine(status: int, body: bytes, *, param: str) -> FreeholdError:
         return ModelFailed("The model is still loading; try again shortly.", retry_after=2.0)
     for pattern, meaning in _MEANINGS:
         if re.search(pattern, message, re.IGNORECASE):
-            return meaning(message, param)
+            return meaning(message, param, constraint)
     if 400 <= status < 500 and message:
         return InvalidRequest(f"The model's engine refuses the request: {_reason(message)}", code="invalid_value")
     return EngineBadResponse("The model's engine met an error and could not answer.")
@@ -55,20 +56,29 @@ def _reason(message: str) -> str:
     return text[:200].rstrip(". ") + "."
 
 
-def _wrong(field: str, sentence: str, with_reason: bool = False) -> Callable[[str, str], FreeholdError]:
-    def meaning(message: str, param: str) -> FreeholdError:
-        text = f"{sentence} {_reason(message.rpartition('JSON schema')[2])}" if with_reason else sentence
-        return InvalidRequest(text, param=field or param, code="invalid_value")
-
-    return meaning
+Meaning = Callable[[str, str, str], FreeholdError]
 
 
-_MEANINGS: tuple[tuple[str, Callable[[str, str], FreeholdError]], ...] = (
-    (r"JSON schema", _wrong("response_format", "The JSON schema cannot be followed:", with_reason=True)),
-    (r"schema", _wrong("response_format", "The JSON schema cannot be followed.")),
-    (r"grammar|samplers", _wrong("grammar", "The grammar cannot be parsed.")),
-    (r"invalid tokens", _wrong("", "The prompt has token ids that this model does not have.")),
-    (r"image|audio input|mmproj", _wrong("", "This model takes text only.")),
-    (r"template|jinja", _wrong("", "The model's chat template does not accept this conversation.")),
-    (r"tokeniz", _wrong("", "The text cannot be turned into tokens.")),
+def _prompt(sentence: str) -> Meaning:
+    """Something about the prompt."""
+    return lambda message, param, constraint: InvalidRequest(sentence, param=param, code="invalid_value")
+
+
+def _constraint(message: str, param: str, constraint: str) -> FreeholdError:
+    """Something about what the answer is held to."""
+    if constraint == "grammar":
+        text = "The grammar cannot be parsed."
+    elif (reason := message.rpartition("JSON schema")[2]) != message:
+        text = f"The JSON schema cannot be followed: {_reason(reason).lstrip(': ')}"
+    else:
+        text = "The JSON schema cannot be followed."
+    return InvalidRequest(text, param=constraint, code="invalid_value")
+
+
+_MEANINGS: tuple[tuple[str, Meaning], ...] = (
+    (r"schema|grammar|samplers", _constraint),
+    (r"invalid tokens", _prompt("The prompt has token ids that this model does not have.")),
+    (r"image|audio input|mmproj", _prompt("This model takes text only.")),
+    (r"template|jinja", _prompt("The model's chat template does not accept this conversation.")),
+    (r"tokeniz", _prompt("The text cannot be turned into tokens.")),
 )

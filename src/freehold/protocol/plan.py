@@ -59,7 +59,8 @@ class Echoed:
 @dataclass(frozen=True)
 class Plan:
     """`concurrency` is how many calls run at once, so how many slots are leased; `relay` says that the one call's stream may
-    pass unparsed, its usage event apart; `param` is what the engine's complaints about the prompt are about."""
+    pass unparsed, its usage event apart; `param` is what the engine's complaints about the prompt are about, `constraint` what
+    those about the answer's grammar are about."""
 
     path: str
     bodies: tuple[bytes, ...]
@@ -70,6 +71,7 @@ class Plan:
     param: str
     joiner: Callable[[Sequence[Echoed]], Joiner]
     echo: Echo | None = None
+    constraint: str = "grammar"
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

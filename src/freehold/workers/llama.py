@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from freehold.workers.confine import Confinement, die_with_parent, leave_the_network, no_core_dumps
+from freehold.workers.confine import Confinement, die_with_parent, first_to_go, leave_the_network, no_core_dumps
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = LlamaConfig(**json.loads(arguments.config))
 
+    first_to_go()
     # The namespace must come before the first thread, so before the watch on stdin.
     confinement = Confinement("shared", "switched off") if config.sandbox == "off" else leave_the_network()
     no_core_dumps()

@@ -11,7 +11,6 @@ from freehold.protocol.requests.common import Accepted, Honoured, Refused
 from freehold.protocol.requests.messages import (
     AllowedToolChoice,
     AssistantMessage,
-    JsonSchema,
     JsonSchemaFormat,
     Message,
     NamedTool,
@@ -21,7 +20,7 @@ from freehold.protocol.requests.messages import (
     ToolMessage,
 )
 from freehold.protocol.requests.sampling import SamplingRequest
-from freehold.protocol.requests.schemas import unenforced
+from freehold.protocol.requests.schemas import too_large, unenforced
 
 Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 
@@ -92,12 +91,13 @@ class ChatRequest(SamplingRequest):
 
     def _check_functions(self) -> None:
         for index, tool in enumerate(self.tools or ()):
-            if tool.function.strict and (why := unenforced(tool.function.parameters or {})):
-                raise InvalidRequest(
-                    f"Invalid schema for function {tool.function.name!r}: {why} Change it, or leave 'strict' out.",
-                    param=f"tools[{index}].function.parameters",
-                    code="invalid_function_parameters",
-                )
+            _check_schema(
+                tool.function.parameters or {},
+                bool(tool.function.strict),
+                f"Invalid schema for function {tool.function.name!r}",
+                f"tools[{index}].function.parameters",
+                "invalid_function_parameters",
+            )
 
     def _check_tools(self) -> None:
         names = [tool.function.name for tool in self.tools or ()]
@@ -126,20 +126,19 @@ class ChatRequest(SamplingRequest):
         if constrained and self.grammar:
             raise _wrong("grammar", "Give 'grammar' or 'response_format', not both.")
         if isinstance(self.response_format, JsonSchemaFormat):
-            self._check_schema(self.response_format.json_schema)
-
-    def _check_schema(self, wanted: JsonSchema) -> None:
-        if wanted.schema_ is None:
-            raise InvalidRequest(
-                "Missing required parameter: 'response_format.json_schema.schema'.",
-                param="response_format.json_schema.schema",
-                code="missing_required_parameter",
-            )
-        if wanted.strict and (why := unenforced(wanted.schema_)):
-            raise InvalidRequest(
-                f"Invalid schema for response_format {wanted.name!r}: {why} Change it, or leave 'strict' out.",
-                param="response_format",
-                code="invalid_json_schema",
+            form = self.response_format.json_schema
+            if form.schema_ is None:
+                raise InvalidRequest(
+                    "Missing required parameter: 'response_format.json_schema.schema'.",
+                    param="response_format.json_schema.schema",
+                    code="missing_required_parameter",
+                )
+            _check_schema(
+                form.schema_,
+                bool(form.strict),
+                f"Invalid schema for response_format {form.name!r}",
+                "response_format",
+                "invalid_json_schema",
             )
 
     def _check_calls(self) -> None:
@@ -162,3 +161,10 @@ class ChatRequest(SamplingRequest):
 
 def _wrong(param: str, sentence: str) -> InvalidRequest:
     return InvalidRequest(sentence, param=param, code="invalid_value")
+
+
+def _check_schema(schema: dict[str, Any], strict: bool, what: str, param: str, code: str) -> None:
+    if why := too_large(schema):
+        raise InvalidRequest(f"{what}: {why}", param=param, code=code)
+    if strict and (why := unenforced(schema)):
+        raise InvalidRequest(f"{what}: {why} Change it, or leave 'strict' out.", param=param, code=code)

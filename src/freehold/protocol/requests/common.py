@@ -217,7 +217,12 @@ def _too_long(param: str, context: Mapping[str, Any], value: Any) -> tuple[str, 
 
 
 _RULES: Mapping[str, Rule] = {
-    "json_invalid": lambda param, context, value: ("The body of your request is not valid JSON.", ""),
+    "json_invalid": lambda param, context, value: (
+        "The body of your request is nested too deeply."
+        if "recursion" in str(context.get("error"))
+        else "The body of your request is not valid JSON.",
+        "",
+    ),
     "missing": lambda param, context, value: (f"Missing required parameter: '{param}'.", "missing_required_parameter"),
     "extra_forbidden": lambda param, context, value: (f"Unknown parameter: '{param}'.", "unknown_parameter"),
     "greater_than_equal": _bound("below", ">=", "ge"),

@@ -79,7 +79,7 @@ class SamplingRequest(Request):
     mirostat_tau: Annotated[float | None, Extra()] = Field(None, ge=0, le=100)
     mirostat_eta: Annotated[float | None, Extra()] = Field(None, ge=0, le=1)
     grammar: Annotated[str | None, Extra("GBNF; not together with tools or a JSON format")] = Field(
-        None, min_length=1, max_length=200_000
+        None, min_length=1, max_length=32_768
     )
     cache_prompt: Annotated[bool | None, Extra("false computes the whole prompt anew")] = None
 

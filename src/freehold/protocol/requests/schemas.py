@@ -10,7 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_MAX_DEPTH = 100
+# Grammars grow with the square of these: beyond them, making one would keep the engine from everybody's answers for seconds.
+_MOST_PROPERTIES = 500
+_MOST_VALUES = 1000
+_MOST_TEXT = 120_000
+_MOST_NESTED = 100
+_MOST_WAYS = 1000
 
 _SAYS_NOTHING = {
     "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
@@ -34,33 +39,102 @@ _TOKEN = re.compile(
 _REPEAT = re.compile(r"[*+?]|\{\d+(?:,\d*)?\}")
 
 
+def too_large(schema: Mapping[str, Any]) -> str | None:
+    """What there is too much of in this schema, as a sentence; None when it is of a size that can be served."""
+    properties = values = text = 0
+    left: list[tuple[object, int]] = [(schema, 0)]
+    while left:
+        node, depth = left.pop()
+        if depth > _MOST_NESTED:
+            return f"it is nested deeper than {_MOST_NESTED} levels."
+        if isinstance(node, str):
+            text += len(node)
+        elif isinstance(node, list):
+            left += [(child, depth + 1) for child in node]
+        elif isinstance(node, Mapping):
+            properties += len(named) if isinstance(named := node.get("properties"), Mapping) else 0
+            values += len(listed) if isinstance(listed := node.get("enum"), list) else 0
+            text += sum(map(len, node))
+            left += [(child, depth + 1) for child in node.values()]
+    for count, most, what in (
+        (properties, _MOST_PROPERTIES, "properties"),
+        (values, _MOST_VALUES, "values in its enums"),
+        (text, _MOST_TEXT, "characters of names and texts"),
+    ):
+        if count > most:
+            return f"it has {count:,} {what}; {most:,} are served."
+    if _Ways(schema).most() > _MOST_WAYS:
+        return f"its choices and references multiply to more than {_MOST_WAYS:,} at one place."
+    return None
+
+
+class _Ways:
+    """In how many ways a value may begin, counting each path through anyOf, oneOf and $ref: the engine follows every one of
+    them, and a few definitions that name each other twice make billions."""
+
+    def __init__(self, root: Mapping[str, Any]):
+        self._root = root
+        self._known: dict[int, int] = {}
+
+    def most(self) -> int:
+        """The greatest number at any place of the schema."""
+        most, left = 0, [self._root]
+        while left and most <= _MOST_WAYS:
+            node = left.pop()
+            if isinstance(node, Mapping):
+                most = max(most, self._of(node, 0))
+                left += node.values()
+            elif isinstance(node, list):
+                left += node
+        return most
+
+    def _of(self, node: object, depth: int) -> int:
+        if not isinstance(node, Mapping):
+            return 1
+        if depth > _MOST_NESTED:
+            return _MOST_WAYS + 1
+        known = self._known.get(id(node))
+        if known is None:
+            self._known[id(node)] = 1  # where it comes back to itself
+            branches = [branch for key in ("anyOf", "oneOf") if isinstance(found := node.get(key), list) for branch in found]
+            ways = sum(self._of(branch, depth + 1) for branch in branches) if branches else 1
+            if isinstance(node.get("$ref"), str):
+                ways *= self._of(self._target(node["$ref"]), depth + 1)
+            known = self._known[id(node)] = min(ways, _MOST_WAYS + 1)
+        return known
+
+    def _target(self, reference: str) -> object:
+        node: object = self._root
+        for name in reference.removeprefix("#").split("/")[1:]:
+            node = node.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(node, Mapping) else None
+        return node
+
+
 def unenforced(schema: Mapping[str, Any]) -> str | None:
-    """What in this schema the engine would not hold the model to, as a sentence with its place; None when it enforces all."""
-    for place, found in _walk(schema, "", 0):
+    """What in a schema of a servable size the engine would not hold the model to, as a sentence with its place; None when it
+    enforces all."""
+    for place, found in _walk(schema, ""):
         return f"at {place or 'its root'}: {found}"
     return None
 
 
-def _walk(schema: object, place: str, depth: int) -> Iterator[tuple[str, str]]:
+def _walk(schema: object, place: str) -> Iterator[tuple[str, str]]:
     if not isinstance(schema, Mapping):
         return  # the engine refuses what is no schema
-    if depth > _MAX_DEPTH:
-        yield place[:100], f"it is nested deeper than {_MAX_DEPTH}."
-        return
     for problem in _problems(schema):
         yield place, problem
     for keyword in ("properties", "$defs", "definitions"):
         children = schema.get(keyword)
         if isinstance(children, Mapping):
             for name, child in children.items():
-                yield from _walk(child, f"{place}/{keyword}/{name}", depth + 1)
+                yield from _walk(child, f"{place}/{keyword}/{name}")
     for keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
         branches = schema.get(keyword)
         if isinstance(branches, list):
             for number, child in enumerate(branches):
-                yield from _walk(child, f"{place}/{keyword}/{number}", depth + 1)
+                yield from _walk(child, f"{place}/{keyword}/{number}")
     for keyword in ("items", "additionalProperties"):
-        yield from _walk(schema.get(keyword), f"{place}/{keyword}", depth + 1)
+        yield from _walk(schema.get(keyword), f"{place}/{keyword}")
 
 
 def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
