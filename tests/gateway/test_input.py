@@ -270,6 +270,8 @@ def test_unknown_fields_can_be_ignored_and_are_named(tmp_path: Path) -> None:
 
 # --- on the real engine
 
+ENDLESS = "\n".join(f"r{n} ::= r{n + 1} r{n + 1}" for n in range(28)) + '\nr28 ::= "a"?\nroot ::= r0'
+
 
 @pytest.mark.parametrize(
     "schema",
@@ -305,7 +307,7 @@ def test_a_strict_pattern_holds(server: Server, pattern: str) -> None:
     assert re.fullmatch(pattern, json.loads(body["choices"][0]["message"]["content"]))
 
 
-@pytest.mark.parametrize("grammar", ["root ::= (((", "nonsense", "", "root ::= missing", "root ::= root"])
+@pytest.mark.parametrize("grammar", ["root ::= (((", "nonsense", "", "root ::= missing", "root ::= root", ENDLESS])
 def test_a_grammar_that_cannot_be_parsed_is_a_400(server: Server, grammar: str) -> None:
     assert assert_refused(server.chat("hi", max_tokens=4, grammar=grammar), 400)["param"] == "grammar"
     assert server.chat("hi", max_tokens=2)[0] == 200

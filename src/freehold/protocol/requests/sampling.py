@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.requests.common import NO_BRANCH, Accepted, Extra, Honoured, Part, Request
+from freehold.protocol.requests.grammars import too_ambiguous
 from freehold.protocol.values import Target
 
 MAX_STOPS = 16
@@ -95,6 +96,12 @@ class SamplingRequest(Request):
                 "Unsupported parameter: 'stream_options.include_obfuscation'. Streams are never padded here; leave it out.",
                 param="stream_options.include_obfuscation",
                 code="unsupported_parameter",
+            )
+        if self.grammar and too_ambiguous(self.grammar):
+            raise InvalidRequest(
+                "The grammar is too ambiguous: from some place, a text may go on in thousands of ways.",
+                param="grammar",
+                code="invalid_value",
             )
         for token in self.logit_bias or ():
             if not (token.isascii() and token.isdigit() and len(token) <= 10):
