@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.requests import ChatRequest, parse
-from freehold.protocol.requests.schemas import too_large, unenforced
+from freehold.protocol.requests.schemas import _ENFORCED, _SAYS_NOTHING, too_large, unenforced
 
+KEYWORDS = sorted(_ENFORCED | _SAYS_NOTHING | {"not", "multipleOf"})
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
@@ -137,3 +140,32 @@ def test_only_strict_schemas_are_refused(strict: bool | None) -> None:
         with pytest.raises(InvalidRequest, match="limits are enforced for the type 'integer' only") as raised:
             parse(ChatRequest, raw)
         assert raised.value.param == param
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYWORDS) | st.text(max_size=3), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYWORDS), _json, max_size=6))
+@settings(deadline=None)
+def test_whatever_is_given_is_judged_in_a_short_sentence(schema: dict[str, Any]) -> None:
+    assert len(str(too_large(schema))) < 1000
+    assert len(str(unenforced(schema))) < 1000
+
+
+def test_hostile_values_are_neither_trouble_nor_repeated_at_length() -> None:
+    for schema in (
+        {"required": [{}, []], "properties": {"a": {}}},
+        {"required": ["x" * 100_000]},
+        {"x" * 100_000: 1},
+        {"type": "string", "format": "x" * 100_000},
+        {"type": "string", "format": {"a": []}},
+        {"type": [{}, []], "minimum": {}},
+        {"properties": {"x" * 100_000: {"not": {}}}},
+    ):
+        assert 0 < len(str(unenforced(schema))) < 500

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from freehold.protocol.requests.common import shown
+
 # Grammars grow with the square of these: beyond them, making one would keep the engine from everybody's answers for seconds.
 _MOST_PROPERTIES = 500
 _MOST_VALUES = 1000
@@ -114,7 +116,7 @@ def unenforced(schema: Mapping[str, Any]) -> str | None:
     """What in a schema of a servable size the engine would not hold the model to, as a sentence with its place; None when it
     enforces all."""
     for place, found in _walk(schema, ""):
-        return f"at {place or 'its root'}: {found}"
+        return f"at {place[:200] or 'its root'}: {found}"
     return None
 
 
@@ -140,7 +142,7 @@ def _walk(schema: object, place: str) -> Iterator[tuple[str, str]]:
 def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
     unknown = [name for name in schema if name not in _ENFORCED and name not in _SAYS_NOTHING]
     if unknown:
-        yield f"{unknown[0]!r} is not enforced."
+        yield f"{shown(unknown[0])} is not enforced."
     kinds = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if any(name in schema for name in _OF_INTEGERS) and ("integer" not in kinds or "number" in kinds):
@@ -150,7 +152,7 @@ def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
     if "$ref" in schema and schema.keys() & _ENFORCED != {"$ref"}:
         yield "nothing is enforced beside '$ref'."
     if "format" in schema and schema["format"] not in _FORMATS:
-        yield f"the format {schema['format']!r} is not enforced; these are: {', '.join(_FORMATS)}."
+        yield f"the format {shown(schema['format'])} is not enforced; these are: {', '.join(_FORMATS)}."
     if "pattern" in schema:
         if schema.keys() & {"minLength", "maxLength", "format"}:
             yield "beside 'pattern', other limits of the string are not enforced."
@@ -161,9 +163,10 @@ def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
             )
     required, properties = schema.get("required"), schema.get("properties")
     if isinstance(required, list):
-        missing = [name for name in required if not isinstance(properties, Mapping) or name not in properties]
+        known = set(properties) if isinstance(properties, Mapping) else set()
+        missing = [name for name in required if not isinstance(name, str) or name not in known]
         if missing:
-            yield f"{missing[0]!r} is required, but not among the properties."
+            yield f"{shown(missing[0])} is required, but not among the properties."
 
 
 def _simple(pattern: str) -> bool:
