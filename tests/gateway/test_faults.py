@@ -21,6 +21,7 @@ import pytest
 from tests.conftest import Server, fake_model, serving, until
 
 CHAT = "/v1/chat/completions"
+MORE_THAN_BUFFERS = 200_000  # tokens; their events are some 40 MB, and no socket takes that much unread
 
 
 def directive(**faults: Any) -> str:
@@ -67,6 +68,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         "FREEHOLD_TIMEOUTS_HANG": "2",
         "FREEHOLD_QUEUE_SIZE": "8",
         "FREEHOLD_QUEUE_TIMEOUT": "10",
+        "FREEHOLD_ENGINE_CONTEXT": "1000000",
     }
     with serving(tmp_path, env=environment) as running:
         yield running
@@ -296,14 +298,29 @@ def test_a_slow_reader_costs_no_memory_and_slows_nobody(server: Server) -> None:
 
     server.chat("hello")
     before = resident()
-    slow = [Stream(server, directive(tokens=50_000)) for _ in range(5)]
+    slow = [Stream(server, directive(tokens=MORE_THAN_BUFFERS), max_tokens=MORE_THAN_BUFFERS) for _ in range(5)]
     for stream in slow:
         stream.event()
     assert server.chat("hello", stream=True)[0] == 200
     assert resident() - before < 5 * 2**20
+    assert server.worker("fake")["busy"] == len(slow)  # they still wait to be read
     for stream in slow:
         stream.leave()
     until(lambda: server.worker("fake")["busy"] == 0)
+
+
+def test_a_client_that_takes_nothing_is_cut_off_after_the_write_timeout(tmp_path: Path) -> None:
+    fake_model(tmp_path)
+    bounded = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake", "FREEHOLD_TIMEOUTS_WRITE": "0.5"}
+    bounded["FREEHOLD_ENGINE_CONTEXT"] = "1000000"
+    with serving(tmp_path, env=bounded) as server:
+        stream = Stream(server, directive(tokens=MORE_THAN_BUFFERS), max_tokens=MORE_THAN_BUFFERS)
+        stream.event()
+        assert server.worker("fake")["busy"] == 1
+        until(lambda: server.worker("fake")["busy"] == 0, 10)
+        assert server.metric("freehold_generations_total", model="fake", outcome="abandoned") == 1
+        stream.leave()
+        assert server.chat("hello")[0] == 200
 
 
 def test_counters_equal_what_clients_counted(server: Server) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from freehold.errors import EngineBadResponse, FreeholdError, ModelFailed
 from freehold.fleet.client import Stream
@@ -37,10 +37,8 @@ class Outgoing:
     async def write(self, events: bytes) -> None:
         if not self.begun:
             self.begun = True
-            await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        self._patience.begin()
-        await self._send({"type": "http.response.body", "body": events, "more_body": True})
-        self._patience.end()
+            await self._put({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await self._put({"type": "http.response.body", "body": events, "more_body": True})
 
     async def fail(self, error: FreeholdError) -> None:
         """An error after the first byte: an event the SDKs raise, then the regular end."""
@@ -48,7 +46,12 @@ class Outgoing:
         await self.close()
 
     async def close(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._put({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _put(self, message: Message) -> None:
+        self._patience.begin()
+        await self._send(message)
+        self._patience.end()
 
 
 class Meter:
