@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from freehold.errors import EngineBadResponse, EngineTimeout, FreeholdError, ModelFailed
 from freehold.fleet.client import EngineClient
-from freehold.fleet.exchange import Exchange
+from freehold.fleet.exchange import Exchange, whole
 from freehold.fleet.patience import Patience
 
 Answerer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -49,7 +49,7 @@ def saying(*pieces: bytes) -> Answerer:
 async def ask(socket: Path) -> tuple[int, bytes]:
     exchange = await Exchange.begin(socket, "POST", "/x", b"{}")
     with closing(exchange):
-        return await exchange.head(), await exchange.read_all()
+        return await exchange.head(), await whole(exchange.read)
 
 
 async def test_a_body_by_length_and_by_chunks(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_a_slow_reader_makes_the_worker_wait(tmp_path: Path) -> None:
             got += len(await exchange.read())
         exchange.close()
         with pytest.raises(ModelFailed):
-            await exchange.read_all()
+            await whole(exchange.read)
 
 
 async def test_silence_is_a_timeout_and_noise_is_not(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_whatever_bytes_come_end_in_an_answer_or_an_error(pieces: list[bytes]) -
         exchange.connection_lost(None)
         try:
             await exchange.head()
-            await exchange.read_all()
+            await whole(exchange.read)
         except (ModelFailed, EngineBadResponse):
             pass
 

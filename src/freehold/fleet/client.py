@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.errors import EngineTimeout
-from freehold.fleet.exchange import Exchange
+from freehold.fleet.exchange import Exchange, whole
 from freehold.fleet.patience import Patience
 
 
@@ -37,10 +37,7 @@ class Stream:
 
     async def read_all(self) -> bytes:
         """The whole body; for answers that turn out to be an error."""
-        pieces = []
-        while piece := await self.read():
-            pieces.append(piece)
-        return b"".join(pieces)
+        return await whole(self.read)
 
 
 class EngineClient:
@@ -62,7 +59,7 @@ class EngineClient:
             async with asyncio.timeout(within):
                 exchange = await Exchange.begin(self._socket, method, path, body)
                 with contextlib.closing(exchange):
-                    return Answer(await exchange.head(), await exchange.read_all())
+                    return Answer(await exchange.head(), await whole(exchange.read))
         except TimeoutError:
             raise _late() from None
 

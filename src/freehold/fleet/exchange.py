@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
@@ -68,12 +69,6 @@ class Exchange(asyncio.Protocol):
         self._held = 0
         return data
 
-    async def read_all(self) -> bytes:
-        pieces = []
-        while piece := await self.read():
-            pieces.append(piece)
-        return b"".join(pieces)
-
     def close(self) -> None:
         """Ends the connection, which tells a worker that still answers to stop."""
         if self._transport is not None:
@@ -136,3 +131,11 @@ class Exchange(asyncio.Protocol):
 
 def _gone() -> ModelFailed:
     return ModelFailed("The model's worker is gone; it is being restarted.", code="worker_died")
+
+
+async def whole(read: Callable[[], Awaitable[bytes]]) -> bytes:
+    """All that `read` gives until its b""."""
+    pieces = []
+    while piece := await read():
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -39,7 +39,7 @@ class ChatRequest(SamplingRequest):
         ResponseFormat | None,
         Honoured(
             "`json_schema` always constrains the answer; with `strict`, a schema that the engine cannot enforce to the last "
-            "keyword is refused; not together with tools"
+            "keyword is refused; at most 500 properties and 1,000 values in enums; not together with tools"
         ),
     ] = None
     tools: Annotated[list[Tool] | None, Honoured("functions; custom tools are refused")] = Field(None, max_length=128)
@@ -86,6 +86,7 @@ class ChatRequest(SamplingRequest):
             raise _wrong("top_logprobs", "'top_logprobs' is only allowed when 'logprobs' is true.")
         self._check_functions()
         self._check_tools()
+        self._check_format()
         self._check_calls()
         return self
 
@@ -125,21 +126,24 @@ class ChatRequest(SamplingRequest):
             )
         if constrained and self.grammar:
             raise _wrong("grammar", "Give 'grammar' or 'response_format', not both.")
-        if isinstance(self.response_format, JsonSchemaFormat):
-            form = self.response_format.json_schema
-            if form.schema_ is None:
-                raise InvalidRequest(
-                    "Missing required parameter: 'response_format.json_schema.schema'.",
-                    param="response_format.json_schema.schema",
-                    code="missing_required_parameter",
-                )
-            _check_schema(
-                form.schema_,
-                bool(form.strict),
-                f"Invalid schema for response_format {form.name!r}",
-                "response_format",
-                "invalid_json_schema",
+
+    def _check_format(self) -> None:
+        if not isinstance(self.response_format, JsonSchemaFormat):
+            return
+        form = self.response_format.json_schema
+        if form.schema_ is None:
+            raise InvalidRequest(
+                "Missing required parameter: 'response_format.json_schema.schema'.",
+                param="response_format.json_schema.schema",
+                code="missing_required_parameter",
             )
+        _check_schema(
+            form.schema_,
+            bool(form.strict),
+            f"Invalid schema for response_format {form.name!r}",
+            "response_format",
+            "invalid_json_schema",
+        )
 
     def _check_calls(self) -> None:
         """A tool's answer must follow the call it answers, as OpenAI demands."""

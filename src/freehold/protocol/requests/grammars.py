@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 _MOST_WAYS = 5000  # to go on from one place; a list of that many words is served within some seconds
 _MOST_SKIPS = 16  # ways to match nothing at one place; these multiply with what follows
-_DEEPEST = 200
+_DEEPEST = 100
 
 _TOKEN = re.compile(
     r"""(?P<define>[A-Za-z0-9_-]+)\s*::=
@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     |(?P<nothing>"")
     |(?P<terminal>"(?:[^"\\]|\\.)*"|\[(?:[^\]\\]|\\.)*\]|\.|!?<[^>]*>)
     |(?P<open>\()|(?P<close>\))|(?P<or>\|)
-    |(?P<repeat>[*+?]|\{(?P<low>\d*)(?P<comma>,)?(?P<high>\d*)\})
+    |(?P<repeat>[*+?]|\{(?P<low>[0-9]*)(?P<comma>,)?(?P<high>[0-9]*)\})
     |\#[^\n]*|.""",
     re.VERBOSE | re.DOTALL,
 )
@@ -101,7 +101,7 @@ class _Counter:
 
     def exceeds(self, alternatives: _Alternatives) -> bool:
         """Whether there are too many ways to go on, from the beginning of these alternatives or from within one of them."""
-        total = _capped(*map(sum, zip(*(self._sequence(elements, 0) for elements in alternatives), strict=True)))
+        total = self._either(alternatives, 0)
         if total.ways > _MOST_WAYS or total.skips > _MOST_SKIPS:
             return True
         for elements in alternatives:
@@ -118,9 +118,12 @@ class _Counter:
             return _TOO_MANY
         if name not in self._known:
             self._known[name] = _Count(1, 0)  # where it comes back to itself
-            counts = [self._sequence(elements, depth + 1) for elements in self.rules.get(name, [[_Element(None)]])]
-            self._known[name] = _capped(sum(one.ways for one in counts), sum(one.skips for one in counts))
+            self._known[name] = self._either(self.rules.get(name, [[_Element(None)]]), depth + 1)
         return self._known[name]
+
+    def _either(self, alternatives: _Alternatives, depth: int) -> _Count:
+        counts = [self._sequence(elements, depth) for elements in alternatives]
+        return _capped(sum(one.ways for one in counts), sum(one.skips for one in counts))
 
     def _sequence(self, elements: list[_Element], depth: int) -> _Count:
         ways, skips = 0, 1
