@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from freehold.errors import EngineTimeout, ModelFailed
 from freehold.fleet.engines import Deployment
+from freehold.fleet.process import Process
 from freehold.fleet.supervisor import Supervisor, WorkerStatus
 from freehold.settings import TimeoutSettings
 
@@ -122,6 +124,33 @@ async def test_closing_leaves_no_process_and_no_socket(tmp_path: Path) -> None:
     pids = [worker.pid for worker in fleet.status()]
     await fleet.close()
     assert all(pid and gone(pid) for pid in pids)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_stopped_worker_does_not_come_back_though_a_cancellation_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it may be when the stop comes in the very moment in which a hung worker is being killed."""
+    killing = asyncio.Event()
+    stop = Process.stop
+
+    async def losing(process: Process, grace: float) -> None:
+        killing.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(5)
+        await stop(process, grace)
+
+    fleet = Supervisor(tmp_path, QUICK)
+    await fleet.ensure_ready(fake())
+    pid = status(fleet).pid
+    assert pid
+    monkeypatch.setattr(Process, "stop", losing)
+    os.kill(pid, signal.SIGSTOP)
+    await asyncio.wait_for(killing.wait(), 10)
+    monkeypatch.setattr(Process, "stop", stop)
+    async with asyncio.timeout(10):
+        await fleet.close()
+    assert gone(pid)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -71,13 +71,15 @@ class Process:
         if self.alive:
             self._signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._child.wait(), grace)
+                async with asyncio.timeout(grace):  # not wait_for, which loses a cancellation that comes with the result
+                    await self._child.wait()
         self._signal(signal.SIGKILL)  # also what the child itself left running
         await self._child.wait()
         if self._child.stdin is not None:
             self._child.stdin.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._pump, 1.0)
+            async with asyncio.timeout(1.0):
+                await self._pump
         self.socket.unlink(missing_ok=True)
 
     def rss_bytes(self) -> int | None:

@@ -61,6 +61,7 @@ class _Unit:
         self._client: EngineClient | None = None
         self._failures = 0
         self._retry_at = 0.0
+        self._stopping = False  # beside the cancellation, which a library may lose: a stopped worker must not come back
         self._settled = asyncio.Event()  # set while the state is one that answers a caller: ready or failed
         self._task = asyncio.create_task(self._run(), name=f"worker {deployment.name}")
 
@@ -75,7 +76,7 @@ class _Unit:
                 raise ModelFailed(f"The model {self.deployment.name!r} does not start: {self.reason}", retry_after=pause)
 
     async def stop(self) -> None:
-        self.state = "stopping"
+        self.state, self._stopping = "stopping", True
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -105,6 +106,8 @@ class _Unit:
                 ending = error.message
             except OSError as error:
                 ending = f"the program cannot be started: {error.strerror}"
+            if self._stopping:
+                return
             self._settled.clear()
             await self._pause(ending)
             self.restarts += 1

@@ -42,7 +42,8 @@ class Traffic:
         """Turns new requests away and waits for the running ones; False when they are not done in time."""
         self.draining = True
         try:
-            await asyncio.wait_for(self._idle.wait(), within)
+            async with asyncio.timeout(within):
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True

@@ -61,6 +61,7 @@ async def serve(
             if not stop.again.is_set():
                 await _first(services.traffic.drained(settings.timeouts.drain), stop.again.wait())
         finally:
+            services.traffic.draining = True  # whichever way it came here: nobody starts a worker any more
             starting.cancel()
             await services.close()  # what still streams gets its error event now, while it can be sent
             await services.traffic.drained(1.0)

@@ -75,7 +75,8 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
             process.terminate()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), _GRACE)
+                async with asyncio.timeout(_GRACE):
+                    await process.wait()
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
