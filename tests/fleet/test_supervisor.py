@@ -19,13 +19,14 @@ from freehold.errors import EngineTimeout, ModelFailed
 from freehold.fleet.engines import Deployment
 from freehold.fleet.process import Process
 from freehold.fleet.supervisor import Supervisor, WorkerStatus
+from freehold.hardware.plan import Plan
 from freehold.settings import TimeoutSettings
 
 QUICK = TimeoutSettings(heartbeat=0.2, hang=1.0, load=10)
 
 
 def fake(name: str = "m", **options: Any) -> Deployment:
-    return Deployment(name, "chat", "fake", slots=4, context=4096, threads=1, sandbox="auto", options=options)
+    return Deployment(name, "chat", "fake", Plan(context=4096, slots=4), sandbox="auto", options=options)
 
 
 @pytest.fixture
@@ -175,10 +176,11 @@ import asyncio
 from pathlib import Path
 from freehold.fleet.engines import Deployment
 from freehold.fleet.supervisor import Supervisor
+from freehold.hardware.plan import Plan
 from freehold.settings import TimeoutSettings
 async def main():
     fleet = Supervisor(Path({str(tmp_path)!r}), TimeoutSettings())
-    await fleet.ensure_ready(Deployment("m", "chat", "fake", 4, 4096, 1, "auto"))
+    await fleet.ensure_ready(Deployment("m", "chat", "fake", Plan(context=4096, slots=4), "auto"))
     print(fleet.status()[0].pid, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())

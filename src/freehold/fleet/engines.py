@@ -6,29 +6,43 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from freehold.errors import StoreError
+from freehold.hardware.plan import Plan
 
 Task = Literal["chat", "embedding"]
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A model as it is to be run. `context` is tokens a request; `warmup` is the request that proves a worker serves."""
+    """A model as it is to be run: its files, and the plan of its place on this machine.
+
+    `weights` is the GGUF file, or the first of several parts that lie beside each other; `projector` (mmproj) turns images into
+    tokens; `draft` is a small model that guesses ahead.
+    """
 
     name: str
     task: Task
     engine: str
-    slots: int
-    context: int
-    threads: int
+    plan: Plan
     sandbox: str
     weights: Path | None = None
     chat_template: Path | None = None
+    projector: Path | None = None
+    draft: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> int:
+        return self.plan.slots
+
+    @property
+    def context(self) -> int:
+        """Tokens a request."""
+        return self.plan.context
 
 
 @dataclass(frozen=True)
@@ -70,11 +84,11 @@ def _llama(deployment: Deployment, socket: Path) -> Launch:
         "socket": str(socket),
         "weights": str(deployment.weights),
         "task": deployment.task,
-        "slots": deployment.slots,
-        "context": deployment.context,
-        "threads": deployment.threads,
         "sandbox": deployment.sandbox,
-        "chat_template": str(deployment.chat_template) if deployment.chat_template else None,
+        "chat_template": _text(deployment.chat_template),
+        "projector": _text(deployment.projector),
+        "draft": _text(deployment.draft),
+        "plan": _told(deployment.plan),
     }
     argv = (sys.executable, "-m", "freehold.workers.llama", "--parent", str(os.getpid()), "--config", json.dumps(config))
     # The engine's threads meet at a barrier thousands of times a token. A thread that spins there while another process has
@@ -82,6 +96,15 @@ def _llama(deployment: Deployment, socket: Path) -> Launch:
     # spin costs nothing on an idle machine and sleeps soon on a busy one (docs/architecture.md has the figures).
     env = _environment() | {"GOMP_SPINCOUNT": "300"}
     return Launch(argv, env, ((str(deployment.weights), "the model file"), (str(socket), "the socket")))
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    """A plan without what only its planner needs."""
+    return {name: value for name, value in asdict(plan).items() if name not in {"memory", "notes"}}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from freehold.errors import ModelNotFound, NotInstalled
 from freehold.fleet.engines import Deployment
+from freehold.hardware.plan import Knobs, Plan
 from freehold.protocol.values import Target
 from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, Settings
 from freehold.store.manifest import Manifest
@@ -81,9 +82,11 @@ class Catalog:
             name=manifest.name,
             task=manifest.task,
             engine=manifest.engine,
-            slots=int(manifest.options.get("slots", engine.slots)),
-            context=min(trained, engine.context),
-            threads=self._threads,
+            plan=Plan(
+                context=min(trained, engine.context),
+                slots=int(manifest.options.get("slots", engine.slots)),
+                knobs=Knobs(threads=self._threads, threads_batch=self._threads),
+            ),
             sandbox=engine.sandbox,
             weights=files.get("weights"),
             chat_template=files.get("chat_template"),

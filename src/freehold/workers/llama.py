@@ -12,25 +12,43 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from freehold.workers.confine import Confinement, die_with_parent, first_to_go, leave_the_network, no_core_dumps
+
+_FLASH_ATTENTION: Mapping[str, str] = MappingProxyType(
+    {
+        "auto": "LLAMA_FLASH_ATTN_TYPE_AUTO",
+        "on": "LLAMA_FLASH_ATTN_TYPE_ENABLED",
+        "off": "LLAMA_FLASH_ATTN_TYPE_DISABLED",
+    }
+)
+_SPECULATIVE: Mapping[str, str] = MappingProxyType(
+    {
+        "draft": "COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE",
+        "ngram-simple": "COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE",
+        "ngram-mod": "COMMON_SPECULATIVE_TYPE_NGRAM_MOD",
+    }
+)
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """What the engine is told. `context` is tokens a slot; `threads` are for generation and prompts alike."""
+    """What the engine is told. `plan` is the plan of freehold.hardware.plan as a table, its planner's own fields apart."""
 
     name: str
     socket: str
     weights: str
     task: str
-    slots: int
-    context: int
-    threads: int
+    plan: Mapping[str, Any]
     sandbox: str = "auto"
     chat_template: str | None = None
+    projector: str | None = None
+    draft: str | None = None
 
 
 def main() -> None:
@@ -64,29 +82,53 @@ def serve(config: LlamaConfig) -> None:
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 2
-    params.n_parallel = config.slots
-    params.n_ctx = config.context * config.slots
     # A stream holds a thread of the HTTP pool from first to last byte; the spare ones answer health checks.
-    params.n_threads_http = config.slots * 2 + 4
-    for threads in (params.cpuparams, params.cpuparams_batch):
-        threads.n_threads = config.threads
-        threads.poll = 0  # waiting threads sleep: spinning ones lose whole time slices once another process wants a core
+    params.n_threads_http = config.plan["slots"] * 2 + 4
+    params.endpoint_metrics = True  # its answer comes from the engine's main loop: a sign of life that /health is not
     params.prefill_assistant = False
-    params.cache_ram_mib = 0
     params.cache_idle_slots = False
     params.fit_params = False  # what was planned is what is loaded: no silent change of the context
     if config.chat_template:
         params.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
-    if config.task == "embedding":
-        params.embedding = True
-        # A text must fit one physical batch: pooling sees all its tokens at once.
-        params.n_batch = params.n_ubatch = max(512, config.context)
+    if config.projector:
+        params.mmproj.path = config.projector
+    _follow(params, config)
     try:
         server = xllamacpp.Server(params)
     except RuntimeError:
         sys.exit("the engine did not start; its own lines above say why")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     del server
+
+
+def _follow(params: Any, config: LlamaConfig) -> None:
+    """Sets what the plan says."""
+    import xllamacpp
+
+    plan, knobs = config.plan, config.plan["knobs"]
+    params.n_parallel = plan["slots"]
+    params.n_ctx = plan["context"] * plan["slots"]
+    params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{plan['kv_type'].upper()}")
+    params.cache_ram_mib = plan["prompt_cache_mib"]
+    params.n_gpu_layers = plan["gpu_layers"]
+    if plan["tensor_split"]:
+        params.tensor_split = [*plan["tensor_split"], *[0.0] * (len(params.tensor_split) - len(plan["tensor_split"]))]
+    if plan["host_expert_layers"]:
+        layers = "|".join(map(str, range(plan["host_expert_layers"])))
+        params.tensor_buft_overrides = rf"blk\.({layers})\.ffn_(up|down|gate)_(ch|)exps=CPU"
+    params.n_batch, params.n_ubatch = knobs["batch"], knobs["ubatch"]
+    for cpu, threads in ((params.cpuparams, knobs["threads"]), (params.cpuparams_batch, knobs["threads_batch"])):
+        cpu.n_threads = threads
+        cpu.poll = knobs["poll"]  # 0: waiting threads sleep; spinning ones lose whole time slices once others want a core
+    params.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, _FLASH_ATTENTION[knobs["flash_attention"]])
+    if knobs["speculative"] != "none":
+        params.speculative.types = [getattr(xllamacpp.common_speculative_type, _SPECULATIVE[knobs["speculative"]])]
+    if config.draft and knobs["speculative"] == "draft":
+        params.speculative.draft.mparams.path = config.draft
+    if config.task == "embedding":
+        params.embedding = True
+        # A text must fit one physical batch: pooling sees all its tokens at once.
+        params.n_batch = params.n_ubatch = max(512, plan["context"])
 
 
 if __name__ == "__main__":
