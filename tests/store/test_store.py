@@ -106,7 +106,7 @@ def test_a_manifest_survives_the_disk(installed: Manifest, store: Store) -> None
         lambda text: "",
         lambda text: "{",
         lambda text: "[]",
-        lambda text: text.replace('"schema": 1', '"schema": 2'),
+        lambda text: text.replace('"schema": 2', '"schema": 3'),
         lambda text: text.replace('"task": "chat"', '"task": "dance"'),
         lambda text: text.replace("sha256:", "sha256:../"),
         lambda text: text.replace('"engine"', '"motor"'),

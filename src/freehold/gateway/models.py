@@ -36,7 +36,10 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
             "n_vocab": facts.vocab_size if facts else 0,
             "n_embd": facts.embedding_length if facts else 0,
         },
-        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"] if chat else ["embeddings"]},
+        "architecture": {
+            "input_modalities": ["text", "image"] if "vision" in target.capabilities else ["text"],
+            "output_modalities": ["text"] if chat else ["embeddings"],
+        },
         "capabilities": {
             name: name in target.capabilities for name in ("completion", "chat", "tools", "vision", "fim", "embeddings")
         },

@@ -19,7 +19,7 @@ class Target:
     vocab_size: int
     max_output_tokens: int
     capabilities: frozenset[str]
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)
     dimensions: tuple[int, ...] = ()
     embedding_length: int = 0
 

@@ -74,7 +74,6 @@ class Catalog:
         return ModelNotFound(f"The model {name[:200]!r} does not exist here.{hint}", param="model")
 
     def _entry(self, manifest: Manifest) -> Entry:
-        files = {file.role: self._store.path(file) for file in manifest.files}
         facts = manifest.facts
         engine = self._settings.engine
         trained = facts.context_length if facts else engine.context
@@ -83,13 +82,15 @@ class Catalog:
             task=manifest.task,
             engine=manifest.engine,
             plan=Plan(
-                context=min(trained, engine.context),
+                context=min(trained, int(manifest.options.get("context", engine.context))),
                 slots=int(manifest.options.get("slots", engine.slots)),
                 knobs=Knobs(threads=self._threads, threads_batch=self._threads),
             ),
             sandbox=engine.sandbox,
-            weights=files.get("weights"),
-            chat_template=files.get("chat_template"),
+            weights=self._store.serving(manifest, "weights"),
+            chat_template=self._store.serving(manifest, "chat_template"),
+            projector=self._store.serving(manifest, "projector"),
+            draft=self._store.serving(manifest, "draft"),
             options=manifest.options,
         )
         return Entry(manifest, deployment, self._target(manifest, deployment))
@@ -120,4 +121,6 @@ class Catalog:
             can.add("tools")
         if "reasoning_effort" in template:
             can.add("reasoning_effort")
+        if deployment.projector is not None:
+            can.add("vision")
         return frozenset(can)

@@ -4,42 +4,65 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from freehold.errors import InvalidRequest, StoreError
 from freehold.hardware.facts import ModelFacts
 from freehold.store.names import check_name
 
-SCHEMA = 1
-Role = Literal["weights", "chat_template"]
+SCHEMA = 2  # 1 knew no files outside the store, no parts, no projector, no notes; it is still read
+Role = Literal["weights", "projector", "draft", "chat_template"]
 Task = Literal["chat", "embedding"]
 Engine = Literal["llama.cpp", "fake"]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of a model. `name` is for people; its bytes are the blob of `digest` ("sha256:<64 hex>"). `size` is in bytes."""
+    """A file of a model. `name` is for people; `size` is in bytes.
+
+    In the store, its bytes are the blob of `digest` ("sha256:<64 hex>"). A file that is used where it lies has an absolute
+    `path`, the time of its last change (`modified`, in ns since 1970), and a digest only where its owner names one.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     role: Role
     name: str
-    digest: str
-    size: int
+    digest: str | None
+    size: Annotated[int, Field(gt=0)]
+    path: Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$")] | None = None
+    modified: int | None = None
 
     def __post_init__(self) -> None:
-        check_digest(self.digest)  # it becomes part of a path
+        if self.digest is not None:
+            check_digest(self.digest)  # it becomes part of a path
+        elif self.path is None:
+            raise StoreError(f"The file {self.name[:80]!a} has neither a digest nor a place.")
+
+    @property
+    def identity(self) -> str:
+        """Tells these bytes from all others: their digest, else the place, size and last change of the file."""
+        return self.digest or f"{self.path}:{self.size}:{self.modified}"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """An installed model.
+    """A model that can be run.
 
-    `created` is Unix time in seconds; `sampling` the defaults its makers recommend; `dimensions` the sizes that its embeddings
-    were trained to be cut to; `options` what the engine is told beside it; `source` where it came from, never with a secret.
+    Of role "weights" there may be several files: the parts of one model, in order. `created` is Unix time in seconds;
+    `sampling` the defaults its makers recommend, by the names of the API ("stop" holds strings); `dimensions` the sizes that
+    its embeddings were trained to be cut to; `options` what the engine is told beside it ("context": tokens a request, as its
+    makers set them); `source` where it came from, never with a secret; `notes` say what of the source could not be honoured.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     name: str
     task: Task
@@ -49,18 +72,29 @@ class Manifest:
     license: str | None
     created: int
     facts: ModelFacts | None = None
-    sampling: Mapping[str, float] = field(default_factory=dict)
-    dimensions: tuple[int, ...] = ()
+    sampling: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)
+    dimensions: tuple[Annotated[int, Field(gt=0)], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+    notes: tuple[str, ...] = ()
 
     def file(self, role: Role) -> File | None:
-        return next((file for file in self.files if file.role == role), None)
+        """The file of that role; of several, the first."""
+        return next(iter(self.all(role)), None)
+
+    def all(self, role: Role) -> tuple[File, ...]:
+        """The files of that role, in order."""
+        return tuple(file for file in self.files if file.role == role)
 
     @property
     def size(self) -> int:
         """Bytes of all its files."""
         return sum(file.size for file in self.files)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether some of its files lie outside the store."""
+        return any(file.path is not None for file in self.files)
 
 
 def check_digest(digest: str) -> str:
@@ -88,83 +122,29 @@ def dumps(manifest: Manifest) -> str:
 
 
 def loads(text: str, label: str) -> Manifest:
-    """The manifest in JSON text; `label` names the model in the StoreError that anything unexpected raises."""
+    """The manifest in JSON text; `label` names the model in the StoreError that anything unexpected raises.
+
+    Facts that a later version added take their defaults, and those of a later version than this are left out.
+    """
     try:
-        return _manifest(json.loads(text))
-    except (ValueError, TypeError, KeyError, RecursionError, InvalidRequest, StoreError) as error:
+        raw = json.loads(text)
+        if not isinstance(raw, dict) or raw.pop("schema", None) not in range(1, SCHEMA + 1):
+            raise ValueError(f"its form is not of version 1 to {SCHEMA}")
+        manifest = _ADAPTER.validate_json(json.dumps(raw))
+        check_name(manifest.name)
+    except (ValueError, TypeError, RecursionError, InvalidRequest, StoreError) as error:
         raise StoreError(
             f"What is written down about the model {label} cannot be read ({_reason(error)}).",
             f"Remove it and pull it again: freehold rm {label}",
         ) from error
+    return manifest
 
 
 def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")[:200]
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:200]
+    return str(error).rstrip(".")[:200]
 
 
-def _manifest(data: Any) -> Manifest:
-    raw = _exactly(data, "the manifest", {"schema", *(item.name for item in fields(Manifest))})
-    if raw.pop("schema") != SCHEMA:
-        raise ValueError(f"its form is not version {SCHEMA}")
-    return Manifest(
-        name=check_name(_is(raw, "name", str)),
-        task=_one_of(raw, "task", get_args(Task)),
-        engine=_one_of(raw, "engine", get_args(Engine)),
-        files=tuple(_file(item) for item in _is(raw, "files", list)),
-        source=_is(raw, "source", str),
-        license=None if raw["license"] is None else _is(raw, "license", str),
-        created=_is(raw, "created", int),
-        facts=None if raw["facts"] is None else _facts(raw["facts"]),
-        sampling={key: _number(value) for key, value in _is(raw, "sampling", dict).items()},
-        dimensions=tuple(_positive(item) for item in _is(raw, "dimensions", list)),
-        options=_is(raw, "options", dict),
-        description=_is(raw, "description", str),
-    )
-
-
-def _file(data: Any) -> File:
-    raw = _exactly(data, "a file", {item.name for item in fields(File)})
-    role: Role = _one_of(raw, "role", get_args(Role))
-    return File(role, _is(raw, "name", str), _is(raw, "digest", str), _positive(raw["size"]))
-
-
-def _facts(data: Any) -> ModelFacts:
-    raw = _exactly(data, "facts", {item.name for item in fields(ModelFacts)})
-    expected: Mapping[str, Callable[[str], Any]] = {
-        "int": lambda key: _is(raw, key, int),
-        "str": lambda key: _is(raw, key, str),
-        "str | None": lambda key: None if raw[key] is None else _is(raw, key, str),
-    }
-    return ModelFacts(**{item.name: expected[str(item.type)](item.name) for item in fields(ModelFacts)})
-
-
-def _exactly(data: Any, what: str, keys: set[str]) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise TypeError(f"{what} is not an object")
-    if odd := data.keys() ^ keys:
-        raise ValueError(f"{what} lacks or has too much: {', '.join(sorted(odd))}")
-    return dict(data)
-
-
-def _is(raw: Mapping[str, Any], key: str, kind: type) -> Any:
-    if type(raw[key]) is not kind:  # not isinstance: true is no number here
-        raise TypeError(f"{key} is not of type {kind.__name__}")
-    return raw[key]
-
-
-def _one_of(raw: Mapping[str, Any], key: str, choices: tuple[str, ...]) -> Any:
-    if raw[key] not in choices:
-        raise ValueError(f"{key} is none of {', '.join(choices)}")
-    return raw[key]
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float):
-        raise TypeError("a sampling value is not a number")
-    return float(value)
-
-
-def _positive(value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise TypeError("a size is not a positive integer")
-    return value
+_ADAPTER = TypeAdapter(Manifest)

@@ -2,8 +2,10 @@
 
     data_dir/models/blobs/sha256-<hex>        data_dir/staging/   files of pulls in progress
     data_dir/models/manifests/<name>.json     data_dir/locks/     one lock a model, one for the store
+    data_dir/models/views/<key>/              links to the parts of one model, under the names by which an engine finds them
 
-A manifest is written after its blobs and removed before them, so that whatever it names is there at any moment.
+A manifest is written after its blobs and removed before them, so that whatever it names is there at any moment. Files of a
+model that lie outside are used where they are: never copied, never removed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,9 @@ from urllib.parse import unquote
 from freehold.errors import DigestMismatch, NotInstalled, StoreError
 from freehold.store import disk
 from freehold.store.locks import locked
-from freehold.store.manifest import File, Manifest, check_digest, dumps, loads
+from freehold.store.manifest import File, Manifest, Role, check_digest, dumps, loads
 from freehold.store.names import check_name, file_name
+from freehold.store.views import Views
 
 _CHUNK = 1 << 20
 
@@ -42,6 +46,7 @@ class Store:
         self.staging = self.data_dir / "staging"
         self._blobs = self.data_dir / "models" / "blobs"
         self._manifests = self.data_dir / "models" / "manifests"
+        self._views = Views(self.data_dir / "models" / "views")
         self._locks = self.data_dir / "locks"
 
     def list(self) -> list[Manifest]:
@@ -69,7 +74,18 @@ class Store:
             manifest = self.get(name)
         except StoreError:
             return False
-        return all(self._is_there(file) for file in manifest.files)
+        return all(self._is_there(file) for file in manifest.files) and self._views.has(manifest)
+
+    def check(self, manifest: Manifest) -> None:
+        """Raises StoreError, naming the file, when one of a model's files is gone or another than it was. Costs a stat each."""
+        for file in manifest.files:
+            if not self._is_there(file):
+                how = "is gone" if not self.path(file).exists() else "has changed"
+                where = f" at {file.path}" if file.path else ""
+                remedy = (
+                    "Pull it again." if file.path is None else "Whoever owns that file has changed it; see what is there now."
+                )
+                raise StoreError(f"The file {file.name} of the model {manifest.name} {how}{where}.", remedy)
 
     def stamp(self, name: str) -> tuple[int, int] | None:
         """Changes whenever the model is installed anew, by whichever process; None when it is not installed. Costs one stat."""
@@ -81,7 +97,14 @@ class Store:
 
     def path(self, file: File) -> Path:
         """Where the bytes of a model's file are."""
-        return self._blob(file.digest)
+        return Path(file.path) if file.path is not None else self._blob(file.digest or "")
+
+    def serving(self, manifest: Manifest, role: Role) -> Path | None:
+        """What an engine is given for a role: the file, and of a model in several parts the first, beside the others."""
+        files = manifest.all(role)
+        if not files:
+            return None
+        return self._views.first(manifest) if role == "weights" and self._views.wanted(manifest) else self.path(files[0])
 
     def add_blob(self, staged: Path, digest: str) -> Path:
         """Moves a file that has that digest (the caller has checked) into the store, and returns where it is."""
@@ -113,13 +136,14 @@ class Store:
             self._sweep()
 
     def verify(self, name: str, on_bytes: Callable[[int], None] = lambda count: None) -> None:
-        """Reads all files of a model again. Raises DigestMismatch when one is missing or has changed."""
-        for file in self.get(name).files:
+        """Reads all files of a model again. Raises DigestMismatch when one is damaged, StoreError when one is gone."""
+        manifest = self.get(name)
+        self.check(manifest)
+        for file in manifest.files:
             with disk.translated():
-                path = self._blob(file.digest)
-                if not path.exists() or digest_of(path, on_bytes) != file.digest:
+                if file.digest is not None and digest_of(self.path(file), on_bytes) != file.digest:
                     raise DigestMismatch(
-                        f"The file {file.name} of the model {name} is missing or damaged.",
+                        f"The file {file.name} of the model {name} is damaged.",
                         f"Remove it and pull it again: freehold rm {name}",
                     )
 
@@ -168,8 +192,12 @@ class Store:
         return self._blobs / check_digest(digest).replace(":", "-")
 
     def _is_there(self, file: File) -> bool:
-        path = self._blob(file.digest)
-        return path.is_file() and path.stat().st_size == file.size
+        try:
+            found = self.path(file).stat()
+        except OSError:
+            return False
+        same = file.path is None or file.modified in (None, found.st_mtime_ns)
+        return stat.S_ISREG(found.st_mode) and found.st_size == file.size and same
 
     def _add_blob(self, staged: Path, digest: str) -> Path:
         blob = self._blob(digest)
@@ -183,17 +211,20 @@ class Store:
         for file in manifest.files:
             if not self._is_there(file):
                 raise StoreError(f"The file {file.name} of the model {manifest.name} is not in the store.", "Pull it again.")
+        self._views.make(manifest, {file: self.path(file) for file in manifest.all("weights")})
         disk.write_atomically(self._manifest(manifest.name), dumps(manifest))
 
     def _sweep(self) -> None:
-        """Removes the blobs that no manifest names. A corrupt manifest may name any of them: then all stay."""
+        """Removes the blobs and views that no manifest names. A corrupt manifest may name any of them: then all stay."""
         found = [*self._read_all()]
-        if any(isinstance(item, StoreError) for item in found):
+        manifests = [item for item in found if isinstance(item, Manifest)]
+        if len(manifests) < len(found):
             return
-        named = {self._blob(file.digest).name for item in found if isinstance(item, Manifest) for file in item.files}
+        named = {self.path(file).name for manifest in manifests for file in manifest.files if file.path is None}
         for path in self._blobs.iterdir():
             if path.name not in named:
                 path.unlink()
+        self._views.sweep(manifests)
 
 
 def digest_of(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> str:
