@@ -130,6 +130,8 @@ def loads(text: str, label: str) -> Manifest:
         raw = json.loads(text)
         if not isinstance(raw, dict) or raw.pop("schema", None) not in range(1, SCHEMA + 1):
             raise ValueError(f"its form is not of version 1 to {SCHEMA}")
+        if isinstance(facts := raw.get("facts"), dict):
+            raw["facts"] = {name: value for name, value in facts.items() if name in _FACTS}
         manifest = _ADAPTER.validate_json(json.dumps(raw))
         check_name(manifest.name)
     except (ValueError, TypeError, RecursionError, InvalidRequest, StoreError) as error:
@@ -147,4 +149,5 @@ def _reason(error: Exception) -> str:
     return str(error).rstrip(".")[:200]
 
 
+_FACTS = {item.name for item in fields(ModelFacts)}
 _ADAPTER = TypeAdapter(Manifest)
