@@ -110,7 +110,8 @@ def _follow(params: Any, config: LlamaConfig) -> None:
     params.n_ctx = plan["context"] * plan["slots"]
     params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{plan['kv_type'].upper()}")
     params.cache_ram_mib = plan["prompt_cache_mib"]
-    params.n_gpu_layers = plan["gpu_layers"]
+    # To the engine the output is a block like others, the last one: without it the first block would stay on the host.
+    params.n_gpu_layers = plan["gpu_layers"] + 1 if plan["gpu_layers"] else 0
     if plan["tensor_split"]:
         params.tensor_split = [*plan["tensor_split"], *[0.0] * (len(params.tensor_split) - len(plan["tensor_split"]))]
     if plan["host_expert_layers"]:

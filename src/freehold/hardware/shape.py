@@ -1,0 +1,88 @@
+"""What planning needs to know of a model: bytes of each block, and what the engine allocates for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from freehold.hardware.facts import ModelFacts
+from freehold.hardware.layers import Layer
+
+# Architectures that read a text in one pass and keep nothing of it: no KV cache (llama.cpp, llama_model::create_memory).
+ENCODERS = frozenset(
+    {"bert", "eurobert", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe"}
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model, in bytes where they are of memory.
+
+    `input_bytes` is the token embedding, which stays in the host's memory; `output_bytes` what the last step needs, which goes
+    to a GPU. With `tied` they are the same tensor: the host holds it once, and a GPU a copy of it. `parameters` and
+    `quantization` serve to say what a smaller file would take.
+    """
+
+    layers: tuple[Layer, ...]
+    input_bytes: int
+    output_bytes: int
+    tied: bool
+    vocab: int
+    embedding: int
+    feed_forward: int
+    heads: int
+    trained_context: int
+    encoder: bool = False
+    projector_bytes: int = 0
+    parameters: int = 0
+    quantization: str = ""
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all weights in the host's memory, when no GPU holds any."""
+        return sum(layer.size for layer in self.layers) + self.ends + self.projector_bytes
+
+    @property
+    def ends(self) -> int:
+        """Bytes of the first and the last step together, on one device."""
+        return max(self.input_bytes, self.output_bytes) if self.tied else self.input_bytes + self.output_bytes
+
+    def scaled(self, factor: float) -> Shape:
+        """The same model with weights of another size, as another quantisation has them."""
+        return replace(
+            self,
+            layers=tuple(
+                replace(layer, weights=int(layer.weights * factor), experts=int(layer.experts * factor))
+                for layer in self.layers
+            ),
+            input_bytes=int(self.input_bytes * factor),
+            output_bytes=int(self.output_bytes * factor),
+        )
+
+
+def shape_of(facts: ModelFacts, projector_bytes: int = 0) -> Shape:
+    """The shape in a model's facts; `projector_bytes` is the size of the file that turns images into tokens."""
+    encoder = facts.architecture in ENCODERS
+    heads = max(1, facts.head_count)
+    length = facts.embedding_length // heads
+    ends = min(facts.size_bytes // 2, facts.size_bytes * facts.vocab_size * facts.embedding_length // max(1, facts.parameters))
+    block = Layer(
+        weights=(facts.size_bytes - ends) // facts.block_count,
+        kv_heads=0 if encoder else facts.head_count_kv,
+        key_length=length,
+        value_length=length,
+    )
+    return Shape(
+        layers=(block,) * facts.block_count,
+        input_bytes=ends,
+        output_bytes=ends,
+        tied=True,
+        vocab=facts.vocab_size,
+        embedding=facts.embedding_length,
+        feed_forward=4 * facts.embedding_length,
+        heads=heads,
+        trained_context=facts.context_length,
+        encoder=encoder,
+        projector_bytes=projector_bytes,
+        parameters=facts.parameters,
+        quantization=facts.quantization,
+    )
