@@ -91,7 +91,7 @@ def chats(server: Server, shape: Shape) -> None:
     body = {
         "model": shape.name,
         "messages": [{"role": "user", "content": "hello, what is the answer"}],
-        "max_tokens": 4,
+        "max_tokens": 12,
         "temperature": 0,
         "logprobs": True,
         "top_logprobs": 2,
@@ -101,12 +101,12 @@ def chats(server: Server, shape: Shape) -> None:
     assert status == 200, answer
     usage, choice = answer["usage"], answer["choices"][0]
     assert usage["prompt_tokens"] > 0
-    assert usage["completion_tokens"] == 4
+    assert usage["completion_tokens"] == 12
     assert choice["finish_reason"] == "length"
     assert choice["logprobs"]["content"]
     for token in choice["logprobs"]["content"]:
         assert -100 < token["logprob"] <= 0  # neither infinite nor no number at all: the weights were all used
-    body = {"model": shape.name, "prompt": "hello", "max_tokens": 4, "temperature": 0}
+    body = {"model": shape.name, "prompt": "hello", "max_tokens": 12, "temperature": 0}
     status, _, answer = server.post("/v1/completions", body)
     assert status == 200, answer
     assert answer["usage"]["completion_tokens"] >= 1
