@@ -61,6 +61,9 @@ class EngineSettings(_Section):
     sandbox: Literal["auto", "require", "off"] = Field(
         "auto", description="Worker without a network: where the OS allows it, or the model does not start, or never."
     )
+    build: str = Field(
+        "auto", pattern="^[a-z][a-z0-9-]{0,39}$", description="Engine build that models run on: the best there is, or its name."
+    )
 
 
 class TimeoutSettings(_Section):

@@ -24,7 +24,7 @@ def ps(session: Session, as_json: bool) -> None:
     if as_json:
         print_json(workers)
     elif workers:
-        headers = ("MODEL", "ENGINE", "STATE", "BUSY", "QUEUED", "CONTEXT", "MEMORY", "PID", "UP", "NETWORK")
+        headers = ("MODEL", "ENGINE", "BUILD", "STATE", "BUSY", "QUEUED", "CONTEXT", "MEMORY", "PID", "UP", "NETWORK")
         print_table(headers, [_cells(worker) for worker in workers])
     else:
         print("No model is loaded; a first request loads one.")
@@ -35,6 +35,7 @@ def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
     return (
         worker["model"],
         worker["engine"],
+        worker["build"],
         worker["state"] if not worker["reason"] else f"{worker['state']}: {worker['reason']}",
         f"{worker['busy']}/{worker['slots']}",
         str(worker["queued"]),

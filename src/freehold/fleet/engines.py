@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from freehold.errors import StoreError
+from freehold.fleet import builds
 from freehold.hardware.plan import Plan
 
 Task = Literal["chat", "embedding"]
+
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+# Which GPUs a process may see, and where its drivers are.
+_GPUS = (
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION"),
+    *("GGML_VK_VISIBLE_DEVICES", "VK_DRIVER_FILES", "VK_ICD_FILENAMES"),
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class Deployment:
     """A model as it is to be run: its files, and the plan of its place on this machine.
 
     `weights` is the GGUF file, or the first of several parts that lie beside each other; `projector` (mmproj) turns images into
-    tokens; `draft` is a small model that guesses ahead.
+    tokens; `draft` is a small model that guesses ahead. `builds` is the folder that the plan's build is looked for in.
     """
 
     name: str
@@ -33,6 +41,7 @@ class Deployment:
     chat_template: Path | None = None
     projector: Path | None = None
     draft: Path | None = None
+    builds: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -55,7 +64,7 @@ class Launch:
 
 
 def launch(deployment: Deployment, socket: Path) -> Launch:
-    """The child process for a deployment that shall listen on `socket`."""
+    """The child process for a deployment that shall listen on `socket`. Raises StoreError, NotInstalled for a missing build."""
     match deployment.engine:
         case "llama.cpp":
             return _llama(deployment, socket)
@@ -79,6 +88,7 @@ def _llama(deployment: Deployment, socket: Path) -> Launch:
         raise StoreError(
             f"The model {deployment.name} has no weights.", f"Remove it and pull it again: freehold rm {deployment.name}"
         )
+    build = builds.get(deployment.builds, deployment.plan.knobs.build)
     config = {
         "name": deployment.name,
         "socket": str(socket),
@@ -89,13 +99,17 @@ def _llama(deployment: Deployment, socket: Path) -> Launch:
         "projector": _text(deployment.projector),
         "draft": _text(deployment.draft),
         "plan": _told(deployment.plan),
+        "program": _text(build.program),
+        "site": _text(build.site),
+        "folder": _text(build.folder),
     }
     argv = (sys.executable, "-m", "freehold.workers.llama", "--parent", str(os.getpid()), "--config", json.dumps(config))
     # The engine's threads meet at a barrier thousands of times a token. A thread that spins there while another process has
     # its partner's core burns whole time slices: two processes that wake each other up made answers 50 times slower. A short
     # spin costs nothing on an idle machine and sleeps soon on a busy one (docs/architecture.md has the figures).
     env = _environment() | {"GOMP_SPINCOUNT": "300"}
-    return Launch(argv, env, ((str(deployment.weights), "the model file"), (str(socket), "the socket")))
+    private = [(deployment.weights, "the model file"), (socket, "the socket"), (build.folder, "the engine")]
+    return Launch(argv, env, tuple((str(path), shown) for path, shown in private if path is not None))
 
 
 def _told(plan: Plan) -> dict[str, Any]:
@@ -109,5 +123,4 @@ def _text(path: Path | None) -> str | None:
 
 def _environment() -> dict[str, str]:
     """A child gets what a program needs to run and nothing of ours: no keys, no tokens."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
+    return {name: os.environ[name] for name in (*_KEPT, *_GPUS) if name in os.environ} | {"PYTHONUNBUFFERED": "1"}

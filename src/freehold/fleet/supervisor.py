@@ -31,10 +31,11 @@ _GRACE = 2.0
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """`context` is tokens a request; times are seconds."""
+    """`context` is tokens a request; times are seconds; `build` is the engine's (`freehold engine list`)."""
 
     model: str
     engine: str
+    build: str
     state: State
     pid: int | None
     rss_bytes: int | None
@@ -86,6 +87,7 @@ class _Unit:
         return WorkerStatus(
             model=self.deployment.name,
             engine=self.deployment.engine,
+            build=self.deployment.plan.knobs.build,
             state=self.state,
             pid=process.pid if process else None,
             rss_bytes=process.rss_bytes() if process else None,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from freehold.errors import ModelNotFound, NotInstalled
+from freehold.fleet import builds
 from freehold.fleet.engines import Deployment
 from freehold.hardware.plan import Knobs, Plan
 from freehold.protocol.values import Target
@@ -34,6 +35,7 @@ class Catalog:
         self._store = store
         self._settings = settings
         self._threads = threads
+        self._build = builds.chosen(settings.data_dir, settings.engine.build).build.name
         self._known: dict[str, tuple[object, Entry]] = {}  # by name: the store's stamp, and what was read then
 
     def real_name(self, name: str) -> str:
@@ -84,9 +86,10 @@ class Catalog:
             plan=Plan(
                 context=min(trained, int(manifest.options.get("context", engine.context))),
                 slots=int(manifest.options.get("slots", engine.slots)),
-                knobs=Knobs(threads=self._threads, threads_batch=self._threads),
+                knobs=Knobs(threads=self._threads, threads_batch=self._threads, build=self._build),
             ),
             sandbox=engine.sandbox,
+            builds=builds.folder(self._settings.data_dir),
             weights=self._store.serving(manifest, "weights"),
             chat_template=self._store.serving(manifest, "chat_template"),
             projector=self._store.serving(manifest, "projector"),

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -28,8 +29,26 @@ class Confinement:
     reason: str | None = None
 
 
+def confine(parent: int, sandbox: str) -> None:
+    """All of this module, in the order it needs; says on stdout how the worker is confined.
+
+    `sandbox` is the setting engine.sandbox. Ends the process when it is "require" and the system refuses.
+    """
+    first_to_go()
+    # The namespace must come before the first thread, so before the watch on stdin.
+    confinement = Confinement("shared", "switched off") if sandbox == "off" else leave_the_network()
+    no_core_dumps()
+    die_with_parent(parent)
+    print(json.dumps({"confinement": asdict(confinement)}), flush=True)  # noqa: T201
+    if sandbox == "require" and confinement.network != "none":
+        sys.exit(f"the sandbox is required, and this system refuses it: {confinement.reason}")
+
+
 def die_with_parent(parent: int) -> None:
-    """SIGKILL when the parent's thread ends (Linux), and exit when the pipe on stdin closes (everywhere)."""
+    """SIGKILL when the parent's thread ends (Linux), and exit when the pipe on stdin closes (everywhere).
+
+    The first holds over an exec, the second does not.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
@@ -39,9 +58,16 @@ def die_with_parent(parent: int) -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 1024):
                 pass
-        os._exit(0)
+        _end()
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _end() -> None:
+    """Ends this process, and with it what it started where it leads a process group of its own, as workers do."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def leave_the_network() -> Confinement:

@@ -9,16 +9,19 @@ says how the worker is confined; what the engine logs goes to stdout and stderr.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from freehold.workers.confine import Confinement, die_with_parent, first_to_go, leave_the_network, no_core_dumps
+from freehold.workers import native
+from freehold.workers.config import LlamaConfig
+from freehold.workers.confine import confine
 
 _FLASH_ATTENTION: Mapping[str, str] = MappingProxyType(
     {
@@ -36,21 +39,6 @@ _SPECULATIVE: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class LlamaConfig:
-    """What the engine is told. `plan` is the plan of freehold.hardware.plan as a table, its planner's own fields apart."""
-
-    name: str
-    socket: str
-    weights: str
-    task: str
-    plan: Mapping[str, Any]
-    sandbox: str = "auto"
-    chat_template: str | None = None
-    projector: str | None = None
-    draft: str | None = None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="freehold.workers.llama")
     parser.add_argument("--parent", type=int, required=True)
@@ -58,22 +46,30 @@ def main() -> None:
     arguments = parser.parse_args()
     config = LlamaConfig(**json.loads(arguments.config))
 
-    first_to_go()
-    # The namespace must come before the first thread, so before the watch on stdin.
-    confinement = Confinement("shared", "switched off") if config.sandbox == "off" else leave_the_network()
-    no_core_dumps()
-    die_with_parent(arguments.parent)
-    print(json.dumps({"confinement": asdict(confinement)}), flush=True)  # noqa: T201
-    if config.sandbox == "require" and confinement.network != "none":
-        sys.exit(f"the sandbox is required, and this system refuses it: {confinement.reason}")
+    confine(arguments.parent, config.sandbox)
+    if config.folder is not None:
+        hold(Path(config.folder))
+    Path(config.socket).unlink(missing_ok=True)  # a stale socket file makes the bind fail
+    if config.program is not None:
+        native.run(config)
     serve(config)
+
+
+def hold(folder: Path) -> None:
+    """Tells others that a worker runs from this folder, for as long as it lives: a shared lock, kept over an exec."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    os.set_inheritable(handle, True)
 
 
 def serve(config: LlamaConfig) -> None:
     """Loads the model and serves it until a signal ends the process."""
+    if config.site is not None:
+        sys.path.insert(0, config.site)
     import xllamacpp
 
-    Path(config.socket).unlink(missing_ok=True)  # a stale socket file makes the bind fail
+    if config.site is not None and not Path(xllamacpp.__file__).is_relative_to(config.site):
+        sys.exit("the engine build has no xllamacpp in it; install it again")
     params = xllamacpp.CommonParams()
     params.model.path = config.weights
     params.model_alias = {config.name}

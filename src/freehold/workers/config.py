@@ -1,0 +1,29 @@
+"""What a llama.cpp worker is told, whatever build runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """What the engine is told. `plan` is the plan of freehold.hardware.plan as a table, its planner's own fields apart.
+
+    Of the build that runs it: `program` is the llama-server of a native one, `site` the folder that another wheel was installed
+    to, `folder` where either lies; all None for the build of the default install.
+    """
+
+    name: str
+    socket: str
+    weights: str
+    task: str
+    plan: Mapping[str, Any]
+    sandbox: str = "auto"
+    chat_template: str | None = None
+    projector: str | None = None
+    draft: str | None = None
+    program: str | None = None
+    site: str | None = None
+    folder: str | None = None
