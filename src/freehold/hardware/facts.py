@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from freehold.errors import BadModelFile
 from freehold.hardware.gguf import Header, Skipped
+from freehold.hardware.layers import Layer, anatomy
 
 _LARGEST = 1 << 31
 
@@ -50,6 +51,7 @@ _FILE_TYPES: Mapping[int, str] = MappingProxyType(
         38: "MXFP4_MOE",
         39: "NVFP4",
         40: "Q1_0",
+        41: "Q2_0",
     }
 )
 _POOLING = ("none", "mean", "cls", "last", "rank")  # enum llama_pooling_type of llama.h
@@ -60,7 +62,9 @@ class ModelFacts:
     """Sizes of a model. `parameters` counts weights; lengths are in tokens or elements; `size_bytes` is the file's.
 
     `pooling` is how token vectors become one ("mean", "cls", "last", "rank", "none"), None where the model says nothing of it.
-    Where a count differs from block to block, the largest stands here.
+    Where a count differs from block to block, the largest stands here. `layers` are the blocks one by one, `input_bytes` and
+    `output_bytes` what stands before and behind them (the same tensor where `tied_output`); a model that was installed before
+    these were known has none.
     """
 
     architecture: str
@@ -75,6 +79,11 @@ class ModelFacts:
     pooling: str | None
     chat_template: str | None
     size_bytes: int
+    layers: tuple[Layer, ...] = ()
+    input_bytes: int = 0
+    output_bytes: int = 0
+    tied_output: bool = False
+    feed_forward_length: int = 0
 
 
 def facts_of(header: Header, size_bytes: int) -> ModelFacts:
@@ -85,6 +94,7 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
         _bad("it does not name its architecture")
     heads = _size(metadata, f"{architecture}.attention.head_count", default=0)
     template = metadata.get("tokenizer.chat_template")
+    parts = anatomy(metadata, header.tensors)
     return ModelFacts(
         architecture=architecture,
         parameters=sum(tensor.elements for tensor in header.tensors),
@@ -98,6 +108,11 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
         pooling=_pooling(metadata.get(f"{architecture}.pooling_type")),
         chat_template=template if isinstance(template, str) else None,
         size_bytes=size_bytes,
+        layers=parts.layers,
+        input_bytes=parts.input_bytes,
+        output_bytes=parts.output_bytes,
+        tied_output=parts.tied,
+        feed_forward_length=_size(metadata, f"{architecture}.feed_forward_length", default=0),
     )
 
 

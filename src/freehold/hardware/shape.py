@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from freehold.hardware.attention import ENCODERS
 from freehold.hardware.facts import ModelFacts
 from freehold.hardware.layers import Layer
-
-# Architectures that read a text in one pass and keep nothing of it: no KV cache (llama.cpp, llama_model::create_memory).
-ENCODERS = frozenset(
-    {"bert", "eurobert", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe"}
-)
 
 
 @dataclass(frozen=True)
@@ -61,28 +57,29 @@ class Shape:
 
 def shape_of(facts: ModelFacts, projector_bytes: int = 0) -> Shape:
     """The shape in a model's facts; `projector_bytes` is the size of the file that turns images into tokens."""
-    encoder = facts.architecture in ENCODERS
-    heads = max(1, facts.head_count)
-    length = facts.embedding_length // heads
-    ends = min(facts.size_bytes // 2, facts.size_bytes * facts.vocab_size * facts.embedding_length // max(1, facts.parameters))
-    block = Layer(
-        weights=(facts.size_bytes - ends) // facts.block_count,
-        kv_heads=0 if encoder else facts.head_count_kv,
-        key_length=length,
-        value_length=length,
-    )
+    known = facts if facts.layers else _guessed(facts)
     return Shape(
-        layers=(block,) * facts.block_count,
-        input_bytes=ends,
-        output_bytes=ends,
-        tied=True,
+        layers=known.layers,
+        input_bytes=known.input_bytes,
+        output_bytes=known.output_bytes,
+        tied=known.tied_output,
         vocab=facts.vocab_size,
         embedding=facts.embedding_length,
-        feed_forward=4 * facts.embedding_length,
-        heads=heads,
+        feed_forward=facts.feed_forward_length or 4 * facts.embedding_length,
+        heads=max(1, facts.head_count),
         trained_context=facts.context_length,
-        encoder=encoder,
+        encoder=facts.architecture in ENCODERS,
         projector_bytes=projector_bytes,
         parameters=facts.parameters,
         quantization=facts.quantization,
     )
+
+
+def _guessed(facts: ModelFacts) -> ModelFacts:
+    """Facts that do not tell the blocks apart, with equal ones that attend to everything: never less than it takes."""
+    length = facts.embedding_length // max(1, facts.head_count)
+    ends = min(facts.size_bytes // 2, facts.size_bytes * facts.vocab_size * facts.embedding_length // max(1, facts.parameters))
+    weights = (facts.size_bytes - ends) // facts.block_count
+    heads = 0 if facts.architecture in ENCODERS else facts.head_count_kv
+    layer = Layer(weights, 0, heads, length, length)
+    return replace(facts, layers=(layer,) * facts.block_count, input_bytes=ends, output_bytes=ends, tied_output=True)
