@@ -44,6 +44,7 @@ BITS_PER_WEIGHT: Mapping[str, float] = MappingProxyType(
         "Q5_0": 5.55,
         "Q4_K_XL": 5.0,
         "Q4_K_M": 4.89,
+        "Q4_K": 4.89,
         "Q4_K_S": 4.67,
         "Q4_1": 5.1,
         "Q4_0": 4.66,
@@ -54,8 +55,13 @@ BITS_PER_WEIGHT: Mapping[str, float] = MappingProxyType(
         "Q3_K_M": 4.0,
         "Q3_K_S": 3.64,
         "Q2_K": 3.16,
+        "FP32": 32.0,
+        "INT8": 8.0,
     }
 )
+
+# Vision encoders of the models here have 0.1 to 0.7 billion weights, more in larger models; their files say how fine they are.
+_PROJECTOR_PARAMETERS = 450_000_000
 
 
 @dataclass(frozen=True)
@@ -184,11 +190,23 @@ class Entry:
         published = [file.size for file in variant.files]
         if all(published):
             return Size(sum(filter(None, published)), False)
+        sizes = [self._estimate(variant, file) for file in variant.files if file.role != "weights"]
+        weights = variant.of_role("weights") or variant.of_role("archive")
         bits = BITS_PER_WEIGHT.get(variant.quantization)
-        if bits is None or not self.parameters:
+        if bits is None or None in sizes or not weights:
             return None
-        beside = sum(file.size or 0 for file in variant.files if file.role != "weights")
-        return Size(round(self.parameters * bits / 8) + beside, True)
+        return Size(round(self.parameters * bits / 8) + sum(filter(None, sizes)), True)
+
+    def _estimate(self, variant: Variant, file: Download) -> int | None:
+        if file.size is not None:
+            return file.size
+        if file.role == "archive":
+            return 0  # it holds the weights, which are counted already
+        if file.role != "projector":
+            return None
+        name = file.name.lower()
+        bits = 32.0 if "f32" in name else 8.5 if "q8_0" in name else 4.66 if "q4_0" in name else 16.0
+        return round(min(_PROJECTOR_PARAMETERS, self.parameters / 4) * bits / 8)
 
     def with_quantization(self, quantization: str) -> Variant | None:
         """The variant of that quantisation, however it is spelt (`q8_0`, `Q8_0`)."""
