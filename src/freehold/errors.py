@@ -10,14 +10,17 @@
     │   │   └── ModelNotFound
     │   ├── MethodNotAllowed        405
     │   ├── Conflict                409
+    │   ├── RequestTimeout          408   a head or a body that does not come
     │   ├── PayloadTooLarge         413
     │   ├── UnsupportedMediaType    415
+    │   ├── HeadersTooLarge         431
     │   └── NotSupported            501
     ├── Unavailable             try again later: carries retry_after
     │   ├── QueueFull               429
     │   ├── QueueTimeout            503
     │   ├── ModelPulling            503
     │   ├── Draining                503
+    │   ├── TooManyConnections      503
     │   └── ModelFailed             503   a worker that does not start, or died
     ├── EngineError             the worker answered badly
     │   ├── EngineBadResponse       502
@@ -106,6 +109,16 @@ class Conflict(RequestError):
     code = "conflict"
 
 
+class RequestTimeout(RequestError):
+    status = 408
+    code = "request_timeout"
+
+
+class HeadersTooLarge(RequestError):
+    status = 431
+    code = "headers_too_large"
+
+
 class PayloadTooLarge(RequestError):
     status = 413
     code = "payload_too_large"
@@ -145,6 +158,10 @@ class ModelPulling(Unavailable):
 
 class Draining(Unavailable):
     code = "shutting_down"
+
+
+class TooManyConnections(Unavailable):
+    code = "too_many_connections"
 
 
 class ModelFailed(Unavailable):

@@ -46,6 +46,20 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class HttpSettings(_Section):
+    max_connections: int = Field(
+        16_384,
+        ge=1,
+        le=1_000_000,
+        description="Connections served at a time, if the system grants as many open files; then 503.",
+    )
+    header_timeout: Seconds = Field(10.0, description="Seconds a client may take to send a request's head; then 408.")
+    body_timeout: Seconds = Field(
+        30.0, description="Seconds a client may take to send a request's body, and one more for each 16 KiB of it; then 408."
+    )
+    keep_alive: Seconds = Field(75.0, description="Seconds a connection may stay open between two requests.")
+
+
 class QueueSettings(_Section):
     size: int = Field(64, ge=0, le=100_000, description="Requests that may wait for one model; one more is answered 429.")
     timeout: Seconds = Field(60.0, description="Seconds a request may wait for its turn, loading included; then 503.")
@@ -100,6 +114,7 @@ class Settings(_Section):
     )
     allowed_origins: tuple[str, ...] = Field((), description="Web origins that may call the server from a browser.")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body accepted, in bytes.")
+    http: HttpSettings = HttpSettings()
     queue: QueueSettings = QueueSettings()
     engine: EngineSettings = EngineSettings()
     timeouts: TimeoutSettings = TimeoutSettings()

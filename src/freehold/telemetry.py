@@ -115,6 +115,13 @@ class Telemetry:
             "freehold_generations_total", "Leased requests, by how they ended.", ("model", "outcome"), registry=self.registry
         )
 
+        self.refused = Counter(
+            "freehold_connections_refused_total",
+            "Connections ended before they brought a request, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+
     def watch(self, gauges: Gauges) -> None:
         """Adds live gauges to every scrape."""
         self.registry.register(_Live(gauges))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
+import resource
 import socket
 
 from freehold.errors import StartError
@@ -49,3 +51,17 @@ def bind(settings: Settings) -> socket.socket:
         raise StartError(f"Cannot listen on {settings.host}: {error.strerror or error}.", "Check --host.") from None
     listener.setblocking(False)
     return listener
+
+
+def most_connections(settings: Settings) -> int:
+    """How many clients' connections may be open at a time: as set, or as many as the system grants files for.
+
+    Raises this process's own limit of open files to what it may; a part is left to workers, logs and models.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited", and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = settings.http.max_connections if soft == resource.RLIM_INFINITY else soft - min(2048, soft // 4)
+    return max(1, min(settings.http.max_connections, granted))

@@ -55,8 +55,11 @@ async def read_json_body(request: Request, limit: int) -> bytes:
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedMediaType(f"The body must be application/json, not {kind[:80]!r}.")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise UnsupportedMediaType(f"Compressed bodies are not taken: send it without Content-Encoding {coding[:80]!r}.")
     claimed = request.headers.get("content-length", "0")
-    if not claimed.isdigit():
+    if not claimed.isdecimal():
         raise InvalidRequest("The Content-Length header is not a number.")
     if int(claimed) > limit:
         raise _too_large(limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -50,7 +51,8 @@ async def _answer(services: Services, request: Request, kind: Any, planner: Call
     parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
     entry = find(services, parsed.value.model)
     request.scope["freehold.model"] = entry.manifest.name
-    headers = {"x-freehold-ignored": ", ".join(parsed.ignored)[:500]} if parsed.ignored else {}
+    ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
+    headers = {"x-freehold-ignored": ignored} if ignored else {}
     return LeasedAnswer(services, entry, planner(parsed.value, entry.target), headers)
 
 

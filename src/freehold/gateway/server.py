@@ -15,6 +15,8 @@ from pathlib import Path
 import uvicorn
 
 from freehold.gateway.app import build_app
+from freehold.gateway.bind import most_connections
+from freehold.gateway.connection import ServerConfig
 from freehold.gateway.services import Services, compose
 from freehold.settings import Settings
 from freehold.store.store import Store
@@ -39,18 +41,12 @@ async def serve(
     """
     async with _running(settings, store, threads) as services:
         server = _Uvicorn(
-            uvicorn.Config(
-                build_app(services),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                date_header=True,
-                timeout_keep_alive=75,
-                h11_max_incomplete_event_size=65536,
-                ws="none",
+            ServerConfig(
+                build_app(services), settings.http, most_connections(settings), settings.timeouts.write, services.telemetry
             )
         )
+        connections = server.server_state.connections
+        services.telemetry.watch(lambda: [("freehold_connections", "Open connections of clients.", {}, len(connections))])
         stop = _Stop()
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         starting = asyncio.create_task(_until_asked(during, services, stop), name="start-up")
