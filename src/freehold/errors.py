@@ -22,6 +22,7 @@
     │   ├── Draining                503
     │   ├── TooManyConnections      503
     │   └── ModelFailed             503   a worker that does not start, or died
+    │       └── WorkerDied
     ├── EngineError             the worker answered badly
     │   ├── EngineBadResponse       502
     │   └── EngineTimeout           504
@@ -168,6 +169,16 @@ class ModelFailed(Unavailable):
     """The worker does not start, or died; the message ends with the engine's own last lines where there are some."""
 
     code = "model_failed"
+
+
+class WorkerDied(ModelFailed):
+    """A worker went away under a request; `reached` tells whether the request may have got to it."""
+
+    code = "worker_died"
+
+    def __init__(self, message: str, *, reached: bool):
+        super().__init__(message)
+        self.reached = reached
 
 
 class EngineError(FreeholdError):

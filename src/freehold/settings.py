@@ -90,6 +90,23 @@ class TimeoutSettings(_Section):
     drain: Seconds = Field(30.0, description="Seconds that running requests get to finish when the server stops.")
 
 
+class WorkerSettings(_Section):
+    crash_budget: int = Field(
+        5, ge=1, le=1000, description="Times a worker may end within `worker.crash_window`; then its model has failed."
+    )
+    crash_window: Seconds = Field(300.0, description="Seconds over which `worker.crash_budget` counts.")
+    cool_down: Seconds = Field(
+        600.0, description="Seconds after which a request may try a failed model again; `freehold load` may at once."
+    )
+    memory_factor: float = Field(
+        1.5, ge=1, le=100, description="Times its planned host memory that a worker may take before it is ended."
+    )
+    memory_slack_mib: int = Field(512, ge=0, description="MiB that a worker may take on top of that.")
+    memory_limit_mib: int = Field(
+        0, ge=0, description="MiB of memory beyond which the system gives a worker no more (RLIMIT_DATA); 0 sets no limit."
+    )
+
+
 class Settings(_Section):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; any but loopback needs an API key.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
@@ -118,6 +135,7 @@ class Settings(_Section):
     queue: QueueSettings = QueueSettings()
     engine: EngineSettings = EngineSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    worker: WorkerSettings = WorkerSettings()
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from freehold.errors import EngineTimeout, ModelFailed
 from freehold.fleet.engines import Deployment
 from freehold.fleet.process import Process
 from freehold.fleet.supervisor import Supervisor, WorkerStatus
-from freehold.hardware.plan import Plan
-from freehold.settings import TimeoutSettings
+from freehold.hardware.plan import HOST, Plan, Share
+from freehold.settings import TimeoutSettings, WorkerSettings
 
 QUICK = TimeoutSettings(heartbeat=0.2, hang=1.0, load=10)
 
@@ -84,6 +86,111 @@ async def test_a_hung_worker_is_found_by_its_heartbeat(supervisor: Supervisor) -
     await eventually(lambda: status(supervisor).pid not in {old})
     await supervisor.ensure_ready(fake())
     assert gone(old)
+
+
+@pytest.mark.parametrize("fault", ["spin", "deadlock"])
+async def test_a_stuck_main_loop_is_found_though_health_is_answered(supervisor: Supervisor, fault: str) -> None:
+    client = await supervisor.ensure_ready(fake())
+    old = status(supervisor).pid
+    body = b'{"prompt":"[[fake:{\\"' + fault.encode() + b'\\":true}]]","max_tokens":1}'
+    with pytest.raises(ModelFailed):
+        await client.post("/v1/completions", body, within=10)
+    await eventually(lambda: status(supervisor).pid not in {old, None})
+    await supervisor.ensure_ready(fake())
+    assert status(supervisor).restarts == 1
+
+
+async def test_a_worker_that_computes_a_long_batch_is_left_alone(supervisor: Supervisor) -> None:
+    """/metrics is silent for longer than a hang may last, but a long prompt is being read, by an engine known to be slow."""
+    client = await supervisor.ensure_ready(fake(first_token_delay_s=0.1))
+    pid = status(supervisor).pid
+    text = '[[fake:{"busy_s": 1.5}]]' + "word " * 20_000
+    answer = await client.post("/v1/completions", json.dumps({"prompt": text, "max_tokens": 1}).encode(), within=30)
+    assert answer.status == 200
+    assert status(supervisor).pid == pid
+
+
+async def test_a_worker_that_takes_more_memory_than_planned_is_ended_and_says_so(tmp_path: Path) -> None:
+    fleet = Supervisor(tmp_path, QUICK, WorkerSettings(memory_factor=1.0, memory_slack_mib=64))
+    planned = Plan(context=4096, slots=4, memory=(Share(HOST, weights=64 * 2**20, kv=0, buffers=0),))
+    try:
+        other = await fleet.ensure_ready(fake("other"))
+        client = await fleet.ensure_ready(replace(fake(), plan=planned))
+        with pytest.raises(ModelFailed):
+            await client.post("/v1/completions", b'{"prompt":"[[fake:{\\"grow_mib\\":256,\\"hang\\":true}]]"}', within=10)
+        await eventually(lambda: status(fleet).failure == "memory_limit" or status(fleet).restarts == 1)
+        await fleet.ensure_ready(replace(fake(), plan=planned))
+        assert (await other.get("/health", within=5)).status == 200
+    finally:
+        await fleet.close()
+
+
+async def test_a_model_beyond_its_crash_budget_has_failed_until_somebody_asks(tmp_path: Path) -> None:
+    fleet = Supervisor(tmp_path, QUICK, WorkerSettings(crash_budget=2, cool_down=600))
+    counter = tmp_path / "starts"
+    deployment = fake(die_at_load_times=2, counter_file=str(counter))
+    try:
+        with pytest.raises(ModelFailed, match="does not start"):
+            await fleet.ensure_ready(deployment)
+        await eventually(lambda: status(fleet).given_up)
+        with pytest.raises(ModelFailed, match=r"freehold load m.*status 3.*corrupt") as caught:
+            await fleet.ensure_ready(deployment)
+        assert caught.value.retry_after == pytest.approx(600, abs=30)
+        assert len(counter.read_text().splitlines()) == 2
+        assert status(fleet).failure == "exited"
+        fleet.forgive("m")
+        await fleet.ensure_ready(deployment)
+        assert status(fleet).failure is None
+    finally:
+        await fleet.close()
+
+
+async def test_a_failed_model_is_tried_once_by_a_request_after_its_cool_down(tmp_path: Path) -> None:
+    fleet = Supervisor(tmp_path, QUICK, WorkerSettings(crash_budget=1, cool_down=0.2))
+    counter = tmp_path / "starts"
+    deployment = fake(die_at_load_times=2, counter_file=str(counter))
+    try:
+        for _ in range(2):
+            with pytest.raises(ModelFailed):
+                await fleet.ensure_ready(deployment)
+            await eventually(lambda: (status(fleet).retry_in_s or 0) == 0)
+        assert len(counter.read_text().splitlines()) == 2
+        await fleet.ensure_ready(deployment)
+    finally:
+        await fleet.close()
+
+
+async def test_a_model_that_gets_too_little_memory_is_loaded_smaller_once(supervisor: Supervisor, tmp_path: Path) -> None:
+    deployment = fake(die_at_load_times=1, counter_file=str(tmp_path / "starts"), last_words="std::bad_alloc")
+    await supervisor.ensure_ready(deployment)
+    assert status(supervisor).reduced == "2 instead of 4 requests at a time"
+    assert status(supervisor).slots == 2
+    effective = supervisor.effective("m")
+    assert effective is not None and effective.slots == 2
+
+
+async def test_a_model_that_gets_too_little_memory_twice_has_failed_for_that(supervisor: Supervisor, tmp_path: Path) -> None:
+    deployment = fake(die_at_load_times=9, counter_file=str(tmp_path / "starts"), last_words="cudaMalloc failed: out of memory")
+    with pytest.raises(ModelFailed, match="memory ran out"):
+        await supervisor.ensure_ready(deployment)
+    assert status(supervisor).failure == "out_of_memory"
+    assert len((tmp_path / "starts").read_text().splitlines()) == 2
+
+
+async def test_a_caller_that_saw_a_worker_die_is_given_the_next_one(supervisor: Supervisor) -> None:
+    client = await supervisor.ensure_ready(fake())
+    pid = status(supervisor).pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    assert await supervisor.ensure_ready(fake(), instead_of=client) is not client
+
+
+async def test_who_waits_for_a_worker_that_is_stopped_is_told(supervisor: Supervisor) -> None:
+    waiting = asyncio.create_task(supervisor.ensure_ready(fake(load_delay_s=30)))
+    await eventually(lambda: supervisor.state("m") == "loading")
+    await supervisor.stop("m")
+    with pytest.raises(ModelFailed, match="unloaded"):
+        await waiting
 
 
 async def test_a_worker_that_dies_at_load_tells_its_last_words_and_when_to_try_again(supervisor: Supervisor) -> None:
@@ -177,7 +284,7 @@ from pathlib import Path
 from freehold.fleet.engines import Deployment
 from freehold.fleet.supervisor import Supervisor
 from freehold.hardware.plan import Plan
-from freehold.settings import TimeoutSettings
+from freehold.settings import TimeoutSettings, WorkerSettings
 async def main():
     fleet = Supervisor(Path({str(tmp_path)!r}), TimeoutSettings())
     await fleet.ensure_ready(Deployment("m", "chat", "fake", Plan(context=4096, slots=4), "auto"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,16 +40,41 @@ class Stream:
         return await whole(self.read)
 
 
+@dataclass
+class Burden:
+    """The requests a worker has in hand, and the bytes of their bodies; `most_…` is the highest since `settle`."""
+
+    requests: int = 0
+    size: int = 0
+    most_requests: int = 0
+    most_size: int = 0
+
+    @contextlib.contextmanager
+    def carrying(self, body: bytes) -> Iterator[None]:
+        size = len(body)
+        self.requests, self.size = self.requests + 1, self.size + size
+        self.most_requests, self.most_size = max(self.most_requests, self.requests), max(self.most_size, self.size)
+        try:
+            yield
+        finally:
+            self.requests, self.size = self.requests - 1, self.size - size
+
+    def settle(self) -> None:
+        self.most_requests, self.most_size = self.requests, self.size
+
+
 class EngineClient:
     """HTTP to one worker's socket. A fresh connection for each request: llama.cpp's server closes kept-alive ones at will,
     and on a unix socket a new one is cheap. Raises EngineTimeout, ModelFailed, EngineBadResponse."""
 
     def __init__(self, socket: Path):
         self._socket = socket
+        self.burden = Burden()
 
     async def post(self, path: str, body: bytes, within: float) -> Answer:
         """One call, whole answer."""
-        return await self._call("POST", path, body, within)
+        with self.burden.carrying(body):
+            return await self._call("POST", path, body, within)
 
     async def get(self, path: str, within: float) -> Answer:
         return await self._call("GET", path, b"", within)
@@ -69,19 +94,20 @@ class EngineClient:
 
         Leaving the block early closes the connection, which frees the engine's slot.
         """
-        exchange = None
-        try:
+        with self.burden.carrying(body):
+            exchange = None
             try:
-                async with asyncio.timeout(first):
-                    exchange = await Exchange.begin(self._socket, "POST", path, body)
-                    status = await exchange.head()
-            except TimeoutError:
-                raise _late() from None
-            with Patience(idle, _late) as patience:
-                yield Stream(exchange, status, patience)
-        finally:
-            if exchange is not None:
-                exchange.close()
+                try:
+                    async with asyncio.timeout(first):
+                        exchange = await Exchange.begin(self._socket, "POST", path, body)
+                        status = await exchange.head()
+                except TimeoutError:
+                    raise _late() from None
+                with Patience(idle, _late) as patience:
+                    yield Stream(exchange, status, patience)
+            finally:
+                if exchange is not None:
+                    exchange.close()
 
 
 def _late() -> EngineTimeout:

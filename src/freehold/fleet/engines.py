@@ -15,6 +15,7 @@ from freehold.fleet import builds
 from freehold.hardware.plan import Plan
 
 Task = Literal["chat", "embedding"]
+_WARMUP_TOKENS = 16
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 # Which GPUs a process may see, and where its drivers are.
@@ -63,11 +64,14 @@ class Launch:
     private: tuple[tuple[str, str], ...] = ()
 
 
-def launch(deployment: Deployment, socket: Path) -> Launch:
-    """The child process for a deployment that shall listen on `socket`. Raises StoreError, NotInstalled for a missing build."""
+def launch(deployment: Deployment, socket: Path, memory_limit_mib: int = 0) -> Launch:
+    """The child process for a deployment that shall listen on `socket`, and get no more memory than that, where it is not 0.
+
+    Raises StoreError, NotInstalled for a missing build.
+    """
     match deployment.engine:
         case "llama.cpp":
-            return _llama(deployment, socket)
+            return _llama(deployment, socket, memory_limit_mib)
         case "fake":
             options = json.dumps({"alias": deployment.name, "n_ctx": deployment.context, **deployment.options})
             argv = ("freehold.workers.fake", "--socket", str(socket), "--options", options, "--watch-stdin")
@@ -76,14 +80,15 @@ def launch(deployment: Deployment, socket: Path) -> Launch:
             raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
 
 
-def warmup(deployment: Deployment) -> tuple[str, dict[str, Any]]:
-    """(path, body) of the smallest real request: readiness is a real answer, not a health page."""
+def warmup(deployment: Deployment) -> tuple[str, dict[str, Any], int]:
+    """(path, body, tokens at the least) of a small real request: readiness is a real answer, not a health page."""
+    words = " ".join(["ready"] * _WARMUP_TOKENS)
     if deployment.task == "embedding":
-        return "/v1/embeddings", {"input": "ready"}
-    return "/v1/completions", {"prompt": "ready", "max_tokens": 1, "temperature": 0}
+        return "/v1/embeddings", {"input": words}, _WARMUP_TOKENS
+    return "/v1/completions", {"prompt": words, "max_tokens": 1, "temperature": 0, "cache_prompt": False}, _WARMUP_TOKENS
 
 
-def _llama(deployment: Deployment, socket: Path) -> Launch:
+def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int) -> Launch:
     if deployment.weights is None:
         raise StoreError(
             f"The model {deployment.name} has no weights.", f"Remove it and pull it again: freehold rm {deployment.name}"
@@ -102,6 +107,7 @@ def _llama(deployment: Deployment, socket: Path) -> Launch:
         "program": _text(build.program),
         "site": _text(build.site),
         "folder": _text(build.folder),
+        "memory_limit_mib": memory_limit_mib,
     }
     argv = (sys.executable, "-m", "freehold.workers.llama", "--parent", str(os.getpid()), "--config", json.dumps(config))
     # The engine's threads meet at a barrier thousands of times a token. A thread that spins there while another process has

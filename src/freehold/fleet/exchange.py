@@ -9,7 +9,7 @@ from typing import cast
 
 import httptools
 
-from freehold.errors import EngineBadResponse, FreeholdError, ModelFailed
+from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 
 _MOST_HEAD = 64 * 1024  # bytes of status line and headers
 _MOST_HELD = 256 * 1024  # bytes that wait for a slow reader before the worker is made to wait
@@ -18,7 +18,7 @@ _MOST_HELD = 256 * 1024  # bytes that wait for a slow reader before the worker i
 class Exchange(asyncio.Protocol):
     """Bytes out, bytes in. What has arrived before a failure is still read; then the failure is raised.
 
-    `head` and `read` raise ModelFailed when the worker goes away, EngineBadResponse for what is not HTTP. The methods without a
+    `head` and `read` raise WorkerDied when the worker goes away, EngineBadResponse for what is not HTTP. The methods without a
     docstring are those that asyncio and the parser call.
     """
 
@@ -37,13 +37,13 @@ class Exchange(asyncio.Protocol):
 
     @classmethod
     async def begin(cls, socket: Path, method: str, path: str, body: bytes = b"") -> Exchange:
-        """Connects and sends the request. Raises ModelFailed when nobody listens."""
+        """Connects and sends the request. Raises WorkerDied when nobody listens."""
         head = f"{method} {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
         request = f"{head}Content-Type: application/json\r\n\r\n".encode("ascii") + body
         try:
             _, exchange = await asyncio.get_running_loop().create_unix_connection(lambda: cls(request), str(socket))
         except OSError:
-            raise _gone() from None
+            raise _gone(reached=False) from None
         return exchange
 
     async def head(self) -> int:
@@ -111,7 +111,7 @@ class Exchange(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         begun = "The model's worker ended in the middle of its answer."
-        self._fail(ModelFailed(begun, code="worker_died") if self._status else _gone())
+        self._fail(WorkerDied(begun, reached=True) if self._status else _gone(reached=True))
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
@@ -129,8 +129,8 @@ class Exchange(asyncio.Protocol):
         self._wake()
 
 
-def _gone() -> ModelFailed:
-    return ModelFailed("The model's worker is gone; it is being restarted.", code="worker_died")
+def _gone(*, reached: bool) -> WorkerDied:
+    return WorkerDied("The model's worker is gone; it is being restarted.", reached=reached)
 
 
 async def whole(read: Callable[[], Awaitable[bytes]]) -> bytes:

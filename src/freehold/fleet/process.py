@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from freehold.fleet.engines import Launch
+from freehold.fleet.vitals import oom_kills
 
 _LOG_LINES = 60
 _STAMP = re.compile(r"^[\d.]+ [A-Z] +(?:\w+ +)?[\w:]+: ")  # llama.cpp's time, level, component and function
@@ -27,6 +28,7 @@ class Process:
         self._launch = launch
         self.socket = socket
         self.pid = child.pid
+        self.oom_kills_before = oom_kills()
         self.confinement: Mapping[str, str | None] = {"network": "shared", "reason": "the worker did not say"}
         self._lines: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)
         self._pump = asyncio.create_task(self._read_log(), name=f"log of {child.pid}")
@@ -45,14 +47,14 @@ class Process:
         )
         return cls(child, launch, socket)
 
-    async def exited(self) -> str:
-        """Waits for the end and says how it ended, e.g. "it was killed by SIGKILL"."""
-        code = await self._child.wait()
-        if code >= 0:
-            return f"it exited with status {code}"
-        with contextlib.suppress(ValueError):
-            return f"it was killed by {signal.Signals(-code).name}"
-        return f"it was killed by signal {-code}"
+    async def exited(self) -> int:
+        """Waits for the end and returns the exit status, or minus the number of the signal that killed it."""
+        return await self._child.wait()
+
+    @property
+    def log(self) -> list[str]:
+        """The last lines of what it said."""
+        return list(self._lines)
 
     @property
     def alive(self) -> bool:
@@ -81,14 +83,6 @@ class Process:
             async with asyncio.timeout(1.0):
                 await self._pump
         self.socket.unlink(missing_ok=True)
-
-    def rss_bytes(self) -> int | None:
-        """Resident memory of the child, where /proc tells."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
-        except (OSError, ValueError, IndexError):
-            return None
-        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

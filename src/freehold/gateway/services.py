@@ -41,7 +41,7 @@ def compose(settings: Settings, store: Store, runtime: Path, threads: int) -> Se
     catalog = Catalog(store, settings, threads)
     telemetry = Telemetry()
     scheduler = Scheduler(settings.queue)
-    supervisor = Supervisor(runtime, settings.timeouts)
+    supervisor = Supervisor(runtime, settings.timeouts, settings.worker)
     services = Services(
         settings=settings,
         store=store,

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Message, Send
 
-from freehold.errors import EngineBadResponse, FreeholdError, ModelFailed
+from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 from freehold.fleet.client import Stream
 from freehold.fleet.patience import Patience
 from freehold.protocol import sse
@@ -81,7 +81,7 @@ class Meter:
 async def relay(stream: Stream, out: Outgoing, meter: Meter, show_usage: bool) -> None:
     """Passes one call's events through. The usage event is always read, and shown only to a client that asked for it.
 
-    Raises ModelFailed when the stream ends before its end, EngineBadResponse for what is no event at all.
+    Raises WorkerDied when the stream ends before its end, EngineBadResponse for what is no event at all.
     """
     cutter = sse.EventCutter()
     done = False
@@ -102,7 +102,7 @@ async def relay(stream: Stream, out: Outgoing, meter: Meter, show_usage: bool) -
         if done:
             break
     if not done:
-        raise ModelFailed("The model's worker ended in the middle of its answer.", code="worker_died")
+        raise WorkerDied("The model's worker ended in the middle of its answer.", reached=True)
     await out.write(sse.DONE)
     await out.close()
 
@@ -146,7 +146,7 @@ async def chunks_of(stream: Stream) -> AsyncIterator[dict[str, Any]]:
             if payload == b"[DONE]":
                 return
             yield parse_chunk(payload)
-    raise ModelFailed("The model's worker ended in the middle of its answer.", code="worker_died")
+    raise WorkerDied("The model's worker ended in the middle of its answer.", reached=True)
 
 
 def encoded(chunks: Iterable[Mapping[str, Any]]) -> bytes:

@@ -27,3 +27,4 @@ class LlamaConfig:
     program: str | None = None
     site: str | None = None
     folder: str | None = None
+    memory_limit_mib: int = 0

@@ -90,3 +90,9 @@ def first_to_go() -> None:
 def no_core_dumps() -> None:
     """A core file would hold prompts."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def bound_memory(mebibytes: int) -> None:
+    """Memory beyond that is refused to this process, mapped files apart (RLIMIT_DATA); 0 sets no bound."""
+    if mebibytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (mebibytes * 2**20, mebibytes * 2**20))

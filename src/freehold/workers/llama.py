@@ -21,7 +21,7 @@ from typing import Any
 
 from freehold.workers import native
 from freehold.workers.config import LlamaConfig
-from freehold.workers.confine import confine
+from freehold.workers.confine import bound_memory, confine
 
 _FLASH_ATTENTION: Mapping[str, str] = MappingProxyType(
     {
@@ -47,6 +47,7 @@ def main() -> None:
     config = LlamaConfig(**json.loads(arguments.config))
 
     confine(arguments.parent, config.sandbox)
+    bound_memory(config.memory_limit_mib)
     if config.folder is not None:
         hold(Path(config.folder))
     Path(config.socket).unlink(missing_ok=True)  # a stale socket file makes the bind fail

@@ -18,8 +18,6 @@ from pathlib import Path
 from freehold.workers.fake.engine import Engine
 from freehold.workers.fake.options import Options, parse
 
-_LAST_WORDS = ("fake: loading the model", "fake: error: the weights are corrupt (tensor 'blk.0.attn_q.weight')")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="freehold.workers.fake")
@@ -56,7 +54,7 @@ async def serve(options: Options, listener: socket.socket) -> None:
     async with server:
         await asyncio.sleep(options.load_delay_s)
         if _dies_now(options):
-            print(*_LAST_WORDS, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
+            print("fake: loading the model", f"fake: error: {options.last_words}", sep="\n", file=sys.stderr, flush=True)  # noqa: T201
             os._exit(3)
         engine.ready = not options.never_ready
         await server.serve_forever()

@@ -48,10 +48,12 @@ class Engine:
         """Answers `request`, at once or by the coroutine it returns."""
         path = request.path.partition("?")[0]
         if path.startswith("/fake/"):
-            return Reply(self._last if path == "/fake/last" else shapes.dumps(vars(self.stats)))
+            return Reply(self._last if path == "/fake/last" else shapes.dumps(self.stats.as_json()))
         self.stats.requests[path] += 1
         if not self.ready:
             return Reply(shapes.error(shapes.LOADING), 503)
+        if path == "/metrics":
+            return self._metrics()
         if request.method == "GET":
             return self._get(path)
         try:
@@ -69,6 +71,11 @@ class Engine:
                 return Reply(shapes.dumps({"object": "list", "data": [self._model()]}))
             case _:
                 return Reply(shapes.error(shapes.NOT_FOUND), 404)
+
+    async def _metrics(self) -> Reply:
+        """Like llama.cpp's, answered by the main loop between two steps of it."""
+        await self.stats.turning.wait()
+        return Reply(shapes.metrics(self.stats.tokens, self.stats.active, self.stats.waiting), kind="text/plain; version=0.0.4")
 
     def _props(self) -> dict[str, Any]:
         return {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from freehold.workers.fake import shapes
 from freehold.workers.fake.http import JSON, Connection, Reply
@@ -17,6 +18,12 @@ from freehold.workers.fake.options import Faults
 _GARBAGE = b'data: {"choices":[{"delta":\xff\xfe<\n\n'
 _NOT_HTTP = b"\xff\xfenot HTTP\r\n"
 _HTML = b"<html><body><h1>Internal Server Error</h1></body></html>"
+
+
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 @dataclass
@@ -30,6 +37,12 @@ class Stats:
     disconnects: int = 0
     tokens: int = 0
     tokens_after_disconnect: int = 0
+    turning: asyncio.Event = field(default_factory=_set_event)  # whether the main loop does
+
+    ballast: list[bytes] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in {"turning", "ballast"}}
 
 
 class Answer(Protocol):
@@ -72,6 +85,9 @@ class Generation:
         faults = self._faults
         if faults.freeze_s:
             time.sleep(faults.freeze_s)  # noqa: ASYNC251 - the point is that nothing else runs
+        if faults.grow_mib:
+            self._stats.ballast.append(b"x" * (faults.grow_mib << 20))
+        await self._main_loop()
         if faults.status is not None:
             body = {"html": _HTML, "empty": b""}.get(faults.body, shapes.error({**shapes.ERROR, "code": faults.status}))
             raise _Over(Reply(body, faults.status, "text/html" if faults.body == "html" else JSON))
@@ -80,6 +96,18 @@ class Generation:
         if faults.hang or faults.headers_then_hang:
             await asyncio.Event().wait()
         await asyncio.sleep(faults.first_token_delay_s)
+
+    async def _main_loop(self) -> None:
+        """What the main loop does for this request before it turns again, if it ever does."""
+        faults, turning = self._faults, self._stats.turning
+        if faults.spin or faults.deadlock or faults.busy_s:
+            turning.clear()
+        if faults.spin:
+            threading.Thread(target=_compute, args=(float("inf"),), name="main-loop", daemon=True).start()
+        elif faults.busy_s:
+            await asyncio.to_thread(_compute, faults.busy_s)
+            turning.set()
+        await turning.wait()
 
     async def _stream(self, answer: Answer) -> None:
         connection = self._connection
@@ -115,6 +143,7 @@ class Generation:
         if self._faults.token_delay_s:
             await asyncio.sleep(self._faults.token_delay_s)
         await self._connection.flushed()
+        await self._stats.turning.wait()
 
     async def _stumble(self, number: int) -> None:
         """Commits the fault that is due after `number` tokens."""
@@ -138,3 +167,10 @@ class Generation:
                 raise _Over(Reply(shapes.error(shapes.ERROR), 500))
             case faults.garbage_at_token if self._streaming:
                 connection.chunk(_GARBAGE)
+
+
+def _compute(seconds: float) -> None:
+    """Spends that much processor time."""
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
+        pass

@@ -23,6 +23,10 @@ class Faults:
     hang: bool = False  # takes the request and never answers
     headers_then_hang: bool = False
     freeze_s: float = 0.0  # the whole process stops, health checks too
+    spin: bool = False  # the main loop turns in vain for ever: /health answers, /metrics does not, no token comes any more
+    deadlock: bool = False  # the same, without using the processor
+    busy_s: float = 0.0  # processor time that the main loop computes for before the first token, as for a long prompt
+    grow_mib: int = 0  # memory taken, and kept
     status: int | None = None  # an error status at once, with `body`
     body: str = "json"  # "json", "html", "empty"
     die_at_token: int | None = None  # the process ends with status 9
@@ -55,6 +59,7 @@ class Options:
     die_at_load: bool = False
     die_at_load_times: int = 0
     counter_file: str | None = None
+    last_words: str = "the weights are corrupt (tensor 'blk.0.attn_q.weight')"  # what it says when it dies at load
     ignore_sigterm: bool = False
     ignore_disconnect: bool = False  # goes on generating for a client that left
     faults: Faults = _NONE

@@ -37,6 +37,16 @@ def error(fault: dict[str, Any]) -> bytes:
     return dumps({"error": fault})
 
 
+def metrics(tokens: int, active: int, waiting: int) -> bytes:
+    """The exposition that llama.cpp has under /metrics, those of its rows that the fake engine can tell."""
+    rows = (
+        ("tokens_predicted_total", "counter", tokens),
+        ("requests_processing", "gauge", active),
+        ("requests_deferred", "gauge", waiting),
+    )
+    return "".join(f"# TYPE llamacpp:{name} {kind}\nllamacpp:{name} {value}\n" for name, kind, value in rows).encode()
+
+
 def bad_request(message: str) -> bytes:
     return error({"code": 400, "message": message, "type": "invalid_request_error"})
 

@@ -1,0 +1,62 @@
+"""A process that has been started becomes a worker: it has answered a real request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from freehold.errors import FreeholdError
+from freehold.fleet.client import EngineClient
+from freehold.fleet.endings import Ended, Ending, of_exit
+from freehold.fleet.engines import Deployment, warmup
+from freehold.fleet.process import Process
+from freehold.fleet.vitals import oom_kills
+
+_FIRST_LOOK, _LONGEST_PAUSE = 0.005, 0.1
+
+
+async def load(process: Process, client: EngineClient, deployment: Deployment, within: float) -> float:
+    """Waits until the worker has answered, and returns the seconds it took for each token of the question.
+
+    Raises Ended when the process ends, or is not ready `within` seconds, or answers with an error.
+    """
+    exited = asyncio.create_task(process.exited())
+    proven = asyncio.create_task(_prove(client, deployment, within))
+    try:
+        await asyncio.wait({exited, proven}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        if exited.done():
+            raise Ended(await ending_of(process, exited.result()))
+        if not proven.done():
+            raise Ended(Ending("not_ready", f"it was not ready after {within:.0f} s. {process.last_words()}".strip()))
+        return proven.result()
+    except FreeholdError as error:
+        raise Ended(Ending("not_ready", error.message)) from None
+    finally:
+        for task in (exited, proven):
+            task.cancel()
+
+
+async def ending_of(process: Process, code: int) -> Ending:
+    """The ending of a process that has exited, told from its whole log."""
+    await process.stop(0)
+    killed = max(0, (oom_kills() or 0) - (process.oom_kills_before or 0))
+    return of_exit(code, process.log, process.last_words(), killed)
+
+
+async def _prove(client: EngineClient, deployment: Deployment, within: float) -> float:
+    pause = _FIRST_LOOK
+    while True:
+        try:
+            if (await client.get("/health", within=2.0)).status == 200:
+                break
+        except FreeholdError:  # not listening yet
+            pass
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, _LONGEST_PAUSE)
+    path, body, tokens = warmup(deployment)
+    asked = time.monotonic()
+    answer = await client.post(path, json.dumps(body).encode(), within=within)
+    if answer.status != 200:
+        raise Ended(Ending("not_ready", f"its first answer was an error (status {answer.status})."))
+    return (time.monotonic() - asked) / tokens

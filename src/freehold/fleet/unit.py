@@ -1,0 +1,275 @@
+"""One model's worker over its successive processes.
+
+loading ──ready──> ready ──died, hung, too large──> loading (after a pause that doubles with each crash)
+   └──failed──> failed ──pause over──> loading      (beyond the crash budget: only when somebody asks)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from freehold.errors import FreeholdError, ModelFailed
+from freehold.fleet.backoff import Wait, next_start
+from freehold.fleet.client import EngineClient
+from freehold.fleet.endings import Ended, Ending, Kind
+from freehold.fleet.engines import Deployment, launch
+from freehold.fleet.loading import load
+from freehold.fleet.process import Process
+from freehold.fleet.pulse import Pace
+from freehold.fleet.vitals import resident_bytes
+from freehold.fleet.watch import Limits, Watch
+from freehold.hardware.plan import HOST, Plan
+from freehold.hardware.smaller import smaller
+from freehold.telemetry import log
+
+State = Literal["loading", "ready", "failed", "stopping"]
+_GRACE = 2.0
+_SETTLING = 1.0  # seconds in which a worker that broke a connection is seen to be dead, if it is
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A worker as it is now. `context` is tokens a request; times are seconds; `build` is the engine's.
+
+    `progress` (0 to 1) is how much of a loading model is in memory, None when that cannot be told; `plan` sums up what was
+    planned for it, and `reduced` says what was cut because memory ran out. Of one that ended, `failure` is the kind of its end,
+    `reason` the story, and `retry_in_s` the time until the next start; with `given_up`, it takes a request or an order then.
+    """
+
+    model: str
+    engine: str
+    build: str
+    state: State
+    pid: int | None
+    rss_bytes: int | None
+    restarts: int
+    uptime_s: float | None
+    reason: str | None
+    sandbox: dict[str, Any]
+    slots: int
+    context: int
+    progress: float | None = None
+    plan: dict[str, Any] | None = None
+    reduced: str | None = None
+    failure: Kind | None = None
+    retry_in_s: float | None = None
+    given_up: bool = False
+
+
+class Unit:
+    """Its state is written by its own task alone; callers ask for the outcome."""
+
+    def __init__(self, deployment: Deployment, socket: Path, limits: Limits):
+        self.deployment = deployment
+        self.plan = deployment.plan  # the one in force: smaller than the deployment's after memory has run out
+        self.reduced: str | None = None
+        self.state: State = "loading"
+        self.restarts = 0
+        self._socket = socket
+        self._limits = limits
+        self._ending: Ending | None = None
+        self._process: Process | None = None
+        self._since = time.monotonic()
+        self._client: EngineClient | None = None
+        self._crashes: list[float] = []
+        self._hangs = 0  # in a row: the next process is given more time before it counts as stuck
+        self._retry_at = 0.0
+        self._given_up = False
+        self._probation = False  # started again after it was given up: the next failure gives it up at once
+        self._asked = asyncio.Event()
+        self._stopping = False  # beside the cancellation, which a library may lose: a stopped worker must not come back
+        self._settled = asyncio.Event()  # set while the state is one that answers a caller: ready or failed
+        self._task = asyncio.create_task(self._run(), name=f"worker {deployment.name}")
+
+    async def ready(self, instead_of: EngineClient | None = None) -> EngineClient:
+        """Waits for the load in progress. Raises ModelFailed with the engine's reason when it does not succeed.
+
+        `instead_of` is a client whose worker is known to be gone.
+        """
+        patient_until = time.monotonic() + _SETTLING
+        while True:
+            await self._settled.wait()
+            if self._stopping:
+                raise ModelFailed(f"The model {self.deployment.name!r} is being unloaded.", retry_after=1.0)
+            if self.state == "failed":
+                if not self._given_up or time.monotonic() < self._retry_at:
+                    raise self._failed()
+                self._probation = True
+                self.revive()
+            elif self._client is not None:
+                if self._client is not instead_of or time.monotonic() > patient_until:
+                    return self._client
+                await asyncio.sleep(0.01)
+
+    def revive(self) -> None:
+        """Ends the pause before the next start."""
+        if self.state == "failed":
+            self._settled.clear()
+            self._asked.set()
+
+    def forgive(self) -> None:
+        """Forgets all crashes, and starts a failed worker at once."""
+        self._crashes.clear()
+        self._probation = False
+        self.revive()
+
+    async def stop(self) -> None:
+        self.state, self._stopping = "stopping", True
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._settled.set()
+
+    def status(self) -> WorkerStatus:
+        process, ready = self._process, self.state == "ready"
+        rss = resident_bytes(process.pid) if process else None
+        failed = self.state == "failed"
+        return WorkerStatus(
+            model=self.deployment.name,
+            engine=self.deployment.engine,
+            build=self.plan.knobs.build,
+            state=self.state,
+            pid=process.pid if process else None,
+            rss_bytes=rss,
+            restarts=self.restarts,
+            uptime_s=round(time.monotonic() - self._since, 1) if ready else None,
+            reason=self._ending.reason if self._ending and not ready else None,
+            sandbox=dict(process.confinement) if process else {},
+            slots=self.plan.slots,
+            context=self.plan.context,
+            progress=self._progress(rss),
+            plan=_summary(self.plan),
+            reduced=self.reduced,
+            failure=self._ending.kind if self._ending and not ready else None,
+            retry_in_s=_tenths_up(self._retry_at - time.monotonic()) if failed else None,
+            given_up=failed and self._given_up,
+        )
+
+    def _progress(self, resident: int | None) -> float | None:
+        """Weights on a GPU pass through memory without staying there: nothing here tells how many have."""
+        if self.state == "ready":
+            return 1.0
+        weights = self.deployment.weights
+        if self.state != "loading" or resident is None or self.plan.gpu_layers or weights is None:
+            return None
+        try:
+            expected = self.plan.on(HOST) or weights.stat().st_size
+        except OSError:
+            return None
+        return round(min(resident / max(expected, 1), 0.99), 2)
+
+    def _failed(self) -> ModelFailed:
+        pause = max(0.1, self._retry_at - time.monotonic())
+        name, reason = self.deployment.name, self._ending.reason if self._ending else "it ended"
+        if not self._given_up:
+            return ModelFailed(f"The model {name!r} does not start: {reason}", retry_after=pause)
+        return ModelFailed(
+            f"The model {name!r} has failed and is not started again for {pause:.0f} s, or until it is asked for "
+            f"(freehold load {name}): {reason}",
+            retry_after=pause,
+        )
+
+    async def _run(self) -> None:
+        while True:
+            ending = await self._life()
+            if self._stopping:
+                return
+            self._settled.clear()
+            await self._aftermath(ending)
+            self.restarts += 1
+
+    async def _life(self) -> Ending:
+        """A process from its start to its end, and why it ended."""
+        try:
+            async with self._serving() as (process, client, pace):
+                return await Watch(process, client, self._planned(), self._limits, pace).ending()
+        except Ended as ended:
+            return ended.ending
+        except FreeholdError as error:
+            return Ending("cannot_start", str(error))
+        except OSError as error:
+            return Ending("cannot_start", f"the program cannot be started: {error.strerror}")
+
+    @contextlib.asynccontextmanager
+    async def _serving(self) -> AsyncIterator[tuple[Process, EngineClient, Pace]]:
+        """One process's life: spawned, loaded, proven by a real request, and reaped whatever happens."""
+        self.state, self._since = "loading", time.monotonic()
+        started = launch(self._planned(), self._socket, self._limits.worker.memory_limit_mib)
+        process = self._process = await Process.spawn(started, self._socket)
+        client = EngineClient(self._socket)
+        try:
+            token_seconds = await load(process, client, self.deployment, self._limits.timeouts.load)
+            self._client = client
+            self.state, self._since, self._probation = "ready", time.monotonic(), False
+            self._settled.set()
+            log("worker ready", model=self.deployment.name, pid=process.pid, sandbox=process.confinement["network"])
+            yield process, client, self._pace(token_seconds)
+        finally:
+            self._client = None
+            self._settled.clear()
+            await process.stop(_GRACE)  # first: whoever still reads from it sees its end, and says so to its client
+            self._process = None
+
+    def _planned(self) -> Deployment:
+        return replace(self.deployment, plan=self.plan)
+
+    def _pace(self, token_seconds: float) -> Pace:
+        threads = max(self.plan.knobs.threads, self.plan.knobs.threads_batch)
+        return Pace(token_seconds, threads, on_gpu=self.plan.gpu_layers > 0, patience=2.0**self._hangs)
+
+    async def _aftermath(self, ending: Ending) -> None:
+        """Returns when the next process may be started."""
+        served, self._ending = self.state == "ready", ending
+        log("worker ended", level=30, model=self.deployment.name, kind=ending.kind, reason=ending.reason, served=served)
+        self._hangs = self._hangs + 1 if ending.kind == "hang" else 0
+        if not served and ending.kind == "out_of_memory" and self._reduce(ending):
+            self.state = "loading"
+            return
+        now = time.monotonic()
+        self._crashes = [crash for crash in self._crashes if crash > now - self._limits.worker.crash_window] + [now]
+        wait = next_start(self._crashes, now, served, self._limits.worker)
+        if self._probation or ending.lasting:
+            wait = Wait(self._limits.worker.cool_down, given_up=True)
+        if wait.seconds:
+            await self._pause(wait)
+        self.state = "loading"
+
+    def _reduce(self, ending: Ending) -> bool:
+        """Makes the plan smaller, once; False when it was already, or cannot be."""
+        less = smaller(self.plan, on_gpu=ending.on_gpu) if self.reduced is None else None
+        if less is None:
+            return False
+        self.plan, self.reduced = less
+        log("model made smaller", level=30, model=self.deployment.name, cut=self.reduced)
+        return True
+
+    async def _pause(self, wait: Wait) -> None:
+        self._asked.clear()
+        self.state, self._given_up = "failed", wait.given_up
+        self._retry_at = time.monotonic() + wait.seconds
+        self._settled.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if wait.given_up else wait.seconds):
+                await self._asked.wait()
+        self._settled.clear()
+
+
+def _tenths_up(seconds: float) -> float:
+    return max(0, math.ceil(seconds * 10)) / 10
+
+
+def _summary(plan: Plan) -> dict[str, Any]:
+    """What `freehold ps` shows of a plan; `bytes` by device."""
+    return {
+        "bytes": {share.device: plan.on(share.device) for share in plan.memory},
+        "kv_type": plan.kv_type,
+        "gpu_layers": plan.gpu_layers,
+        "threads": plan.knobs.threads,
+    }
