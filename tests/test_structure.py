@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "freehold"
 
-LEAVES = {"errors", "settings", "telemetry", "protocol"}
+LEAVES = {"errors", "settings", "telemetry", "protocol", "units"}
 MAY_IMPORT = {
     "cli": {"gateway", "routing", "fleet", "store", "hardware"},
     "gateway": {"routing", "fleet", "store", "hardware"},
@@ -22,9 +22,10 @@ MAY_IMPORT = {
     "store": {"hardware"},
     "hardware": set(),
     "workers": set(),
-    "protocol": {"errors"},
+    "protocol": {"errors", "units"},
     "errors": set(),
-    "settings": {"errors"},
+    "settings": {"errors", "units"},
+    "units": set(),
     "telemetry": {"errors"},
 }
 BOUNDARIES = {name for name in MAY_IMPORT if name not in LEAVES}

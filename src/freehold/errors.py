@@ -19,6 +19,7 @@
     │   ├── QueueFull               429
     │   ├── QueueTimeout            503
     │   ├── ModelPulling            503
+    │   ├── DoesNotFit              503   with the figures
     │   ├── Draining                503
     │   ├── TooManyConnections      503
     │   └── ModelFailed             503   a worker that does not start, or died
@@ -155,6 +156,12 @@ class QueueTimeout(Unavailable):
 
 class ModelPulling(Unavailable):
     code = "model_pulling"
+
+
+class DoesNotFit(Unavailable):
+    """There is no memory for the model; the message has the figures."""
+
+    code = "insufficient_memory"
 
 
 class Draining(Unavailable):

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from freehold.errors import SettingsError
+from freehold.units import bytes_in, seconds_in
 
 CHAT_ALIASES = (
     "gpt-5.2",
@@ -40,6 +41,9 @@ EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large", "text-e
 CHAT_DEFAULT, EMBEDDING_DEFAULT = "@chat", "@embedding"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+KvSetting = Literal["auto", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+Size = Annotated[int, BeforeValidator(bytes_in), Field(ge=0, le=2**60)]
+Stayed = Annotated[float, BeforeValidator(seconds_in), Field(ge=-1, le=10**9)]
 
 
 class _Section(BaseModel):
@@ -78,6 +82,37 @@ class EngineSettings(_Section):
     build: str = Field(
         "auto", pattern="^[a-z][a-z0-9-]{0,39}$", description="Engine build that models run on: the best there is, or its name."
     )
+
+
+class MemorySettings(_Section):
+    budget: Size | Literal["auto"] = Field(
+        "auto",
+        description='Host memory for all models together, such as "12 GiB"; `auto` is what the machine, or its container, has '
+        "beside a reserve for everything else.",
+    )
+    reserve: Size | Literal["auto"] = Field(
+        "auto", description="Host memory that `auto` leaves to everything else; by itself an eighth, at least 1 GiB."
+    )
+    gpu_reserve: Size = Field("512 MiB", validate_default=True, description="Memory of each GPU that models leave free.")
+    keep_alive: Stayed = Field(
+        "30m",
+        validate_default=True,
+        description='How long a model stays loaded without a request: seconds, "10m", "2h"; -1 for as long as there is room. '
+        "The default models stay.",
+    )
+    turn: Seconds = Field(
+        10.0, description="Seconds that requests for a model that is not loaded let busy ones go on before one makes room."
+    )
+
+
+class ModelSettings(_Section):
+    keep_alive: Stayed | None = Field(None, description="As memory.keep_alive, for this model.")
+    pin: bool = Field(False, description="Never make room for others.")
+    preload: bool = Field(False, description="Load it when the server starts.")
+    context: int | None = Field(None, ge=128, le=16_777_216, description="As engine.context.")
+    slots: int | None = Field(None, ge=1, le=256, description="As engine.slots.")
+    kv_type: KvSetting | None = Field(None, description="As engine.kv_type.")
+    threads: int | None = Field(None, ge=1, le=1024, description="As engine.threads.")
 
 
 class TimeoutSettings(_Section):
@@ -132,7 +167,13 @@ class Settings(_Section):
     allowed_origins: tuple[str, ...] = Field((), description="Web origins that may call the server from a browser.")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body accepted, in bytes.")
     http: HttpSettings = HttpSettings()
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict,
+        description="What holds for single models, by name: `keep_alive`, `pin`, `preload`, `context`, `slots`, `kv_type` and "
+        "`threads`.",
+    )
     queue: QueueSettings = QueueSettings()
+    memory: MemorySettings = MemorySettings()
     engine: EngineSettings = EngineSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     worker: WorkerSettings = WorkerSettings()

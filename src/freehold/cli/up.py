@@ -126,7 +126,7 @@ async def _start_model(services: Services, name: str, progress: Board) -> None:
         await _follow(services, pull, name, progress)
     if services.settings.preload:
         progress.note(name, "loading")
-        await services.supervisor.ensure_ready(services.catalog.resolve(name).deployment)
+        await services.scheduler.load(services.catalog.resolve(name).deployment)
         progress.note(name, "ready")
 
 

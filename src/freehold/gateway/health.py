@@ -31,7 +31,7 @@ async def readyz(services: Services, request: Request) -> Response:
             reason = error.message
         else:
             state = services.supervisor.state(model)
-            if state != "ready":
+            if state != "ready" and not (state is None and services.scheduler.served(model)):  # it has only made room
                 reason = f"the model {model!r} is {state or 'not loaded'}"
     if reason is None:
         return Json({"status": "ready"})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from freehold.errors import FreeholdError, QueueTimeout
+from freehold.errors import FreeholdError
 from freehold.fleet.client import EngineClient
 from freehold.fleet.patience import Patience
 from freehold.gateway.calls import call_all, checked_stream, stream_all
@@ -27,8 +28,11 @@ from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
 from freehold.protocol.plan import Echoed, Joiner, Plan
 from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
+from freehold.protocol.requests.common import Request as BodyRequest
 from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
+from freehold.routing.scheduler import Lease, Terms
+from freehold.routing.seat import lasting
 
 _MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
 
@@ -53,28 +57,38 @@ async def _answer(services: Services, request: Request, kind: Any, planner: Call
     request.scope["freehold.model"] = entry.manifest.name
     ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
     headers = {"x-freehold-ignored": ignored} if ignored else {}
-    return LeasedAnswer(services, entry, planner(parsed.value, entry.target), headers)
+    plan = planner(parsed.value, entry.target)
+    return LeasedAnswer(services, entry, plan, _terms(request, parsed.value, entry, plan), headers)
+
+
+def _terms(request: Request, value: BodyRequest, entry: Entry, plan: Plan) -> Terms:
+    """Turns go round among the callers' addresses and, from one address, among the users that they name."""
+    caller = request.client.host if request.client else ""
+    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
+    return Terms(plan.concurrency, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)
 
 
 class LeasedAnswer(Response):
     """An answer that holds its model's lease from before the first byte until after the last one."""
 
-    def __init__(self, services: Services, entry: Entry, plan: Plan, headers: dict[str, str]):
+    def __init__(self, services: Services, entry: Entry, plan: Plan, terms: Terms, headers: dict[str, str]):
         super().__init__()
         self._services = services
         self._entry = entry
         self._plan = plan
+        self._terms = terms
         self._extra = headers
         self._meter = Meter(services.telemetry.inter_token.of(entry.manifest.name))
         self._outcome = "failed"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with UntilGone(receive), self._leased() as client:
+            async with UntilGone(receive), self._lease() as lease:
+                self._services.telemetry.queue_wait.labels(self._entry.manifest.name).observe(lease.waited)
                 if self._plan.stream:
-                    await self._stream(client, send)
+                    await self._stream(lease.client, send)
                 else:
-                    response = await self._whole(client)
+                    response = await self._whole(lease.client)
                     await response(scope, receive, send)
                     self._outcome = "completed"
         except ClientGone:
@@ -85,21 +99,9 @@ class LeasedAnswer(Response):
         finally:
             self._account()
 
-    @asynccontextmanager
-    async def _leased(self) -> AsyncIterator[EngineClient]:
-        """A lease, then a worker that is ready: waiting for both together is bounded by the queue's timeout."""
-        services, deployment = self._services, self._entry.deployment
-        limit = services.settings.queue.timeout
-        async with services.scheduler.lease(deployment.name, deployment.slots, self._plan.concurrency) as lease:
-            services.telemetry.queue_wait.labels(deployment.name).observe(lease.waited)
-            try:
-                async with asyncio.timeout(limit - lease.waited):
-                    client = await services.supervisor.ensure_ready(deployment)
-            except TimeoutError:
-                raise QueueTimeout(
-                    f"The model {deployment.name!r} is still loading after {limit:g} s, the limit of waiting.", retry_after=5.0
-                ) from None
-            yield client
+    def _lease(self) -> AbstractAsyncContextManager[Lease]:
+        """Slots of the model, loaded: waiting for both together is bounded by the queue's timeout."""
+        return self._services.scheduler.lease(self._entry.deployment, self._terms)
 
     async def _echoed(self, client: EngineClient) -> Sequence[Echoed]:
         echo = self._plan.echo

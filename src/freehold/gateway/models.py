@@ -71,7 +71,7 @@ async def delete_model(services: Services, request: Request) -> Response:
     busy = services.scheduler.busy(name)
     if busy:
         raise Conflict(f"The model {name!r} is answering {busy} requests; delete it when they are done.", param="model")
-    await services.supervisor.stop(name)
+    await services.scheduler.unload(name)
     services.scheduler.forget(name)
     services.store.remove(name)
     return Json({"id": name, "object": "model", "deleted": True})

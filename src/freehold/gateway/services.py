@@ -33,6 +33,7 @@ class Services:
     async def close(self) -> None:
         """Ends what the server owns: pulls first, then workers."""
         await self.pulls.close()
+        await self.scheduler.close()
         await self.supervisor.close()
 
 
@@ -40,8 +41,8 @@ def compose(settings: Settings, store: Store, runtime: Path, threads: int) -> Se
     """Builds the parts; must run inside the event loop. `runtime` is the 0700 folder of the workers' sockets."""
     catalog = Catalog(store, settings, threads)
     telemetry = Telemetry()
-    scheduler = Scheduler(settings.queue)
     supervisor = Supervisor(runtime, settings.timeouts, settings.worker)
+    scheduler = Scheduler(settings.queue, supervisor, settings.memory)
     services = Services(
         settings=settings,
         store=store,

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
-from freehold.protocol.requests.common import Accepted, Extra, Honoured, Refused, Request, Treatment, treatment
+from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Refused, Request, Treatment, treatment
 
 _ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
@@ -32,6 +32,8 @@ def markdown() -> str:
     for title, model in _ENDPOINTS:
         parts += ["", f"## {title}", "", "| parameter | values | treatment | note |", "|---|---|---|---|"]
         parts += list(_rows(model, extras=False))
+    parts += ["", "## Freehold's own parameters", "", "For all of these endpoints.", ""]
+    parts += ["| parameter | values | note |", "|---|---|---|", *_rows(EmbeddingRequest, extras=True)]
     parts += ["", "## llama.cpp's sampling parameters", "", "For chat and text completions.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(ChatRequest, extras=True)]
     return "\n".join(parts)
@@ -40,7 +42,7 @@ def markdown() -> str:
 def _rows(model: type[Request], *, extras: bool) -> Iterator[str]:
     for name, field in model.model_fields.items():
         how = treatment(model, name)
-        if isinstance(how, Extra) != extras:
+        if isinstance(how, Extra) != extras or (model is ChatRequest and isinstance(how, Own)):
             continue
         values = _values(field, how)
         note = how.note or "–"

@@ -23,11 +23,12 @@ class Load:
     usual_seconds: float
 
 
-def decide(load: Load, need: int, queue_size: int) -> Verdict:
-    """First come, first served: a newcomer never overtakes those that wait, even when a slot is free."""
-    if load.waiting == 0 and load.taken + need <= load.slots:
+def decide(load: Load, may_start: bool, queue_size: int) -> Verdict:
+    """A newcomer whose slots are free (`may_start`) never overtakes those that wait. While a model loads, those that will have
+    its slots are not counted as its queue."""
+    if load.waiting == 0 and may_start:
         return Verdict.START
-    return Verdict.WAIT if load.waiting < queue_size else Verdict.REFUSE
+    return Verdict.WAIT if load.waiting < queue_size + load.slots - load.taken else Verdict.REFUSE
 
 
 def retry_after(load: Load) -> float:

@@ -11,7 +11,8 @@ from freehold.fleet import builds
 from freehold.fleet.engines import Deployment
 from freehold.hardware.plan import Knobs, Plan
 from freehold.protocol.values import Target
-from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, Settings
+from freehold.routing.seat import Stay, lasting
+from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, ModelSettings, Settings
 from freehold.store.manifest import Manifest
 from freehold.store.names import check_name
 from freehold.store.store import Store
@@ -26,6 +27,7 @@ class Entry:
     manifest: Manifest
     deployment: Deployment
     target: Target
+    stay: Stay
 
 
 class Catalog:
@@ -96,7 +98,15 @@ class Catalog:
             draft=self._store.serving(manifest, "draft"),
             options=manifest.options,
         )
-        return Entry(manifest, deployment, self._target(manifest, deployment))
+        return Entry(manifest, deployment, self._target(manifest, deployment), self._stay(manifest.name))
+
+    def _stay(self, name: str) -> Stay:
+        settings = self._settings
+        own = settings.models.get(name, ModelSettings())
+        if own.keep_alive is not None:
+            return Stay(lasting(own.keep_alive), own.pin)
+        default = settings.preload and name in (settings.default_chat, settings.default_embedding)
+        return Stay(None if default else lasting(settings.memory.keep_alive), own.pin)
 
     def _target(self, manifest: Manifest, deployment: Deployment) -> Target:
         facts = manifest.facts

@@ -60,7 +60,10 @@ class ChatRequest(SamplingRequest):
     prompt_cache_key: Annotated[str | None, Accepted("a hint; prompts are cached by their own prefix")] = None
     prompt_cache_retention: Annotated[str | None, Accepted("a hint; the cache lives as long as its slot")] = None
     prompt_cache_options: Annotated[dict[str, Any] | None, Accepted("a hint; prompts are cached by their own prefix")] = None
-    service_tier: Annotated[Any, Refused("There is one tier here; leave it out.", ("auto", "default"))] = None
+    service_tier: Annotated[
+        Literal["auto", "default", "flex", "priority"] | None,
+        Honoured("`flex` waits behind all other requests; the rest are one tier here"),
+    ] = None
     store: Annotated[Any, Refused("Completions are not stored by this server; leave it out.", (False,))] = None
     modalities: Annotated[Any, Refused("Answers are text here; leave it out.", (["text"],))] = None
     audio: Annotated[Any, Refused("Answers are text here; leave it out.")] = None
@@ -72,6 +75,10 @@ class ChatRequest(SamplingRequest):
     moderation: Annotated[Any, Refused("Moderation within a completion is not supported; leave it out.")] = None
     functions: Annotated[Any, Refused("It is deprecated: use 'tools'.", ([],))] = None
     function_call: Annotated[Any, Refused("It is deprecated: use 'tool_choice'.", ("none",))] = None
+
+    @property
+    def patient(self) -> bool:
+        return self.priority == "batch" or (self.priority is None and self.service_tier == "flex")
 
     @property
     def limit(self) -> int | None:

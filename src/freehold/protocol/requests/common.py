@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, from_json
 
 from freehold.errors import InvalidRequest
+from freehold.units import seconds_in
 
 # The error type of a value that fits no branch of a union; its message is "field|reason", field being what it is about.
 NO_BRANCH = "no_branch"
+KeepAlive = Annotated[float, BeforeValidator(seconds_in), Field(ge=-1, le=10**9)]
 _SHOWN = 64  # characters of a client's own text that an error repeats
 
 
@@ -45,6 +47,11 @@ class Extra:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Own(Extra):
+    """A field of Freehold's own."""
+
+
 Treatment = Honoured | Accepted | Refused | Extra
 
 
@@ -58,6 +65,24 @@ class Request(Part):
     """A whole request body. Subclasses declare one field a parameter, each with its treatment."""
 
     model: Annotated[str, Honoured("a model's name or an alias"), Field(min_length=1, max_length=300)]
+    keep_alive: Annotated[
+        KeepAlive | None,
+        Own("how long the model stays loaded afterwards: seconds, `10m`, `2h`; -1 while there is room, 0 not at all"),
+    ] = None
+    priority: Annotated[
+        Literal["interactive", "batch"] | None,
+        Own("`batch` waits behind all interactive requests, and gets one turn in twenty"),
+    ] = None
+
+    @property
+    def patient(self) -> bool:
+        """Whether others may go first."""
+        return self.priority == "batch"
+
+    @property
+    def tenant(self) -> str:
+        """Who of the caller's users asks, as far as the request says."""
+        return str(getattr(self, "safety_identifier", None) or getattr(self, "user", None) or "")
 
     refusals: ClassVar[Mapping[str, Refused]] = {}
 

@@ -1,0 +1,205 @@
+"""One model's seat in the scheduler: whether it is in memory, who holds its slots, who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from freehold.errors import FreeholdError
+from freehold.fleet.engines import Deployment
+from freehold.routing.admission import Load
+from freehold.routing.placement import State, View
+from freehold.routing.queue import Priority, Queue, Waiter
+
+_SMOOTHING = 0.2
+_PAUSE = 10.0  # seconds before a model that failed, and had to make room, is tried again
+_TENANT_SEEN = 60.0  # seconds after its last request in which a tenant counts as active
+
+
+@dataclass(frozen=True)
+class Stay:
+    """How long a model stays loaded without a request, in seconds, None for as long as there is room; a pinned one stays."""
+
+    keep_alive: float | None = None
+    pinned: bool = False
+
+
+ALWAYS = Stay()
+
+
+def lasting(keep_alive: float) -> float | None:
+    """A setting or a request's keep_alive, in which -1 is for as long as there is room."""
+    return None if keep_alive < 0 else keep_alive
+
+
+class Seat:
+    """Written by the scheduler alone. Times are monotonic seconds."""
+
+    def __init__(self, deployment: Deployment):
+        self.deployment = deployment
+        self.stay = ALWAYS
+        self.state: State = "out"
+        self.slots = deployment.slots
+        self.taken = 0
+        self.queue = Queue()
+        self.must_leave = False
+        self.gone = asyncio.Event()
+        self.gone.set()
+        self.load_seconds = 0.0
+        self.proven = False
+        self.failure: FreeholdError | None = None
+        self._retry_at = 0.0
+        self._next: Deployment | None = None
+        self._held: dict[str, int] = {}
+        self._seen: dict[str, float] = {}
+        self._usual_seconds = 1.0
+        self._used_at = self._arrived_at = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        return self.deployment.name
+
+    @property
+    def pressing(self) -> bool:
+        """Whether more than its own queue depends on what happens here."""
+        return self.must_leave or self.state == "closing" or (self.state == "out" and len(self.queue) > 0)
+
+    @property
+    def memory(self) -> Mapping[str, int]:
+        return {share.device: share.total for share in self.deployment.plan.memory}
+
+    def load(self) -> Load:
+        return Load(self.slots, self.taken, len(self.queue), self._usual_seconds)
+
+    def view(self, now: float) -> View:
+        oldest = self.queue.oldest()
+        busy = self.taken > 0 or oldest is not None
+        devices = frozenset(device for device in self.memory if device != "host") or frozenset({"host"})
+        return View(
+            name=self.name,
+            memory=self.memory,
+            devices=devices,
+            state=self.state,
+            leased=self.taken,
+            waiting=len(self.queue),
+            waited=0.0 if oldest is None else now - oldest,
+            unused=0.0 if busy else now - self._used_at,
+            stayed=now - self._arrived_at,
+            keep_alive=self.stay.keep_alive,
+            pinned=self.stay.pinned,
+            must_leave=self.must_leave,
+            failing=self.failure is not None,
+            load_seconds=self.load_seconds,
+        )
+
+    def renew(self, deployment: Deployment) -> None:
+        """Another version of the model: it replaces this one when the requests of this one have ended."""
+        if self.state == "out":
+            self._become(deployment)
+        else:
+            self._next, self.must_leave = deployment, True
+
+    def refusal(self) -> FreeholdError | None:
+        """Why a request need not wait: the model failed to load a moment ago."""
+        if self.failure is not None and self.state == "out" and time.monotonic() < self._retry_at:
+            return self.failure
+        return None
+
+    def has_room(self, need: int, tenant: str) -> bool:
+        """Whether the slots are free. While several tenants are active, the last slot is kept for those that hold none."""
+        free = self.slots - self.taken
+        kept = int(bool(self._held.get(tenant)) and self.slots > 1 and len(self._seen) > 1)
+        return need == 0 or need <= free - kept
+
+    def take(self, need: int, tenant: str) -> None:
+        self._used_at = time.monotonic()
+        if need:  # else only the load was asked for
+            self.taken += need
+            self._held[tenant] = self._held.get(tenant, 0) + need
+            self._seen[tenant] = self._used_at
+
+    def give_back(self, need: int, tenant: str, held: float | None) -> None:
+        """`held` is the seconds for which the slots were used; None when they were not."""
+        self.taken -= need
+        left = self._held.get(tenant, 0) - need
+        if left > 0:
+            self._held[tenant] = left
+        else:
+            self._held.pop(tenant, None)
+        self._used_at = time.monotonic()
+        if held is not None and need:
+            self._usual_seconds += _SMOOTHING * (held - self._usual_seconds)
+
+    def wait(self, need: int, tenant: str, priority: Priority) -> Waiter:
+        now = time.monotonic()
+        if need:
+            self._seen[tenant] = now
+        waiter = Waiter(asyncio.get_running_loop().create_future(), need, now, tenant, priority)
+        self.queue.add(waiter)
+        return waiter
+
+    def leave(self, waiter: Waiter) -> bool:
+        """Whether the waiter that leaves had its turn already."""
+        if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+            return True
+        self.queue.leave(waiter)
+        return False
+
+    def admit(self, now: float) -> None:
+        """Gives turns as long as there are slots for whoever is next; one that needs more than are free holds up the rest."""
+        if self.state != "in" or self.must_leave:
+            return
+        self._seen = {tenant: when for tenant, when in self._seen.items() if now - when < _TENANT_SEEN}
+        while (waiter := self._eligible()) is not None:
+            self.queue.served(waiter)
+            if not waiter.turn.done():
+                self.take(waiter.need, waiter.tenant)
+                waiter.turn.set_result(None)
+
+    def begin(self) -> None:
+        self.state = "loading"
+        self.gone.clear()
+
+    def arrive(self, seconds: float) -> None:
+        """The model is loaded."""
+        self.state, self.load_seconds, self.proven, self.failure = "in", seconds, True, None
+        self._used_at = self._arrived_at = time.monotonic()
+
+    def fail(self, error: FreeholdError) -> None:
+        """The model does not load, and all that wait are told why. It keeps its place, where it is tried again after a pause,
+        but is the first to go when another needs that."""
+        self.state, self.failure = "in", error
+        self._arrived_at = time.monotonic()
+        self.refuse(error)
+
+    def refuse(self, error: FreeholdError) -> None:
+        """Tells all that wait."""
+        for waiter in list(self.queue):
+            self.queue.leave(waiter)
+            if not waiter.turn.done():
+                waiter.turn.set_exception(error)
+
+    def depart(self) -> None:
+        """The model has left. One that did not load is not tried again at once: others were needed more."""
+        self.state, self.must_leave = "out", False
+        if self.failure is not None:
+            self._retry_at = time.monotonic() + max(self.failure.retry_after or 0.0, _PAUSE)
+        self.gone.set()
+        if self._next is not None:
+            self._become(self._next)
+
+    def _become(self, deployment: Deployment) -> None:
+        self.deployment, self.slots, self._next, self.failure = deployment, deployment.slots, None, None
+
+    def _eligible(self) -> Waiter | None:
+        """Who is next. A request that needs more slots than are free holds up the rest; one whose tenant may have no more does
+        not."""
+        for waiter in self.queue.heads():
+            need = min(waiter.need, self.slots)
+            if self.has_room(need, waiter.tenant):
+                return waiter
+            if need > self.slots - self.taken:
+                return None
+        return None
