@@ -115,6 +115,12 @@ class ModelSettings(_Section):
     threads: int | None = Field(None, ge=1, le=1024, description="As engine.threads.")
 
 
+class ImageSettings(_Section):
+    count: int = Field(16, ge=1, le=1024, description="Images that a request may have.")
+    bytes: int = Field(10 * 2**20, ge=1024, description="Largest image file, in bytes.")
+    pixels: int = Field(25_000_000, ge=1, description="Most pixels of an image, width times height.")
+
+
 class TimeoutSettings(_Section):
     load: Seconds = Field(300.0, description="Seconds a model may take to load.")
     first_token: Seconds = Field(600.0, description="Seconds until the engine's first byte of an answer.")
@@ -175,6 +181,7 @@ class Settings(_Section):
     queue: QueueSettings = QueueSettings()
     memory: MemorySettings = MemorySettings()
     engine: EngineSettings = EngineSettings()
+    images: ImageSettings = ImageSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     worker: WorkerSettings = WorkerSettings()
 

@@ -69,6 +69,7 @@ def bpe(pre: str, special: Sequence[str] = _CHATML, *, bos: int | None = None, e
             if made not in tokens:
                 tokens.append(made)
     merges = list(dict.fromkeys(merges))
+    tokens.append(2 * letters[ord("\n")])
     first = len(tokens)
     places = {"eos": eos, **({} if bos is None else {"bos": bos}), **ids}
     return Tokenizer(

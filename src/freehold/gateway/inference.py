@@ -26,6 +26,7 @@ from freehold.protocol import sse
 from freehold.protocol.chat import chat_plan
 from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
+from freehold.protocol.images import ImageLimits, check_images
 from freehold.protocol.plan import Echoed, Joiner, Plan
 from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
 from freehold.protocol.requests.common import Request as BodyRequest
@@ -58,6 +59,9 @@ async def _answer(services: Services, request: Request, kind: Any, planner: Call
     ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
     headers = {"x-freehold-ignored": ignored} if ignored else {}
     plan = planner(parsed.value, entry.target)
+    if plan.images:
+        limits = services.settings.images
+        await asyncio.to_thread(check_images, plan.images, ImageLimits(limits.count, limits.bytes, limits.pixels))
     return LeasedAnswer(services, entry, plan, _terms(request, parsed.value, entry, plan), headers)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.forced import ForcedCall, forced_schema
+from freehold.protocol.images import Image
 from freehold.protocol.plan import Chunk, Echoed, Plan, encode
 from freehold.protocol.requests.chat import ChatRequest
-from freehold.protocol.requests.messages import AllowedToolChoice, AssistantMessage, NamedTool, Tool, UserMessage
+from freehold.protocol.requests.messages import AllowedToolChoice, AssistantMessage, ImagePart, NamedTool, Tool, UserMessage
 from freehold.protocol.requests.sampling import sampling_fields
 from freehold.protocol.values import Target, Usage
 
@@ -48,6 +49,7 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
         param="messages",
         joiner=joiner,
         constraint=_constraint(request),
+        images=tuple(_images(request)),
     )
 
 
@@ -134,17 +136,39 @@ def _add_reasoning(body: dict[str, Any], request: ChatRequest, target: Target) -
         )
 
 
+def _images(request: ChatRequest) -> Iterable[Image]:
+    for index, message in enumerate(request.messages):
+        if isinstance(message, UserMessage) and isinstance(message.content, list):
+            for place, part in enumerate(message.content):
+                if isinstance(part, ImagePart):
+                    yield Image(f"messages[{index}].content[{place}].image_url.url", part.image_url.url)
+
+
+def _check_part(part: Any, param: str, target: Target) -> None:
+    need = _NEEDS.get(part.type)
+    if need is not None and need not in target.capabilities:
+        takes = "text and images" if "vision" in target.capabilities else "text only"
+        raise InvalidRequest(
+            f"The model {target.name!r} takes {takes}, so a part of type '{part.type}' cannot be answered.",
+            param=param,
+            code="unsupported_content",
+        )
+    if isinstance(part, ImagePart) and part.image_url.detail in ("low", "original"):
+        raise InvalidRequest(
+            f"The model {target.name!r} sees images at its own resolution; leave 'detail' out, or set it to 'auto' or 'high'.",
+            param=f"{param}.image_url.detail",
+            code="unsupported_parameter",
+        )
+
+
 def _message(index: int, message: Any, target: Target) -> dict[str, Any]:
     if isinstance(message, UserMessage) and isinstance(message.content, list):
         for place, part in enumerate(message.content):
-            need = _NEEDS.get(part.type)
-            if need is not None and need not in target.capabilities:
-                raise InvalidRequest(
-                    f"The model {target.name!r} takes text only, so a part of type '{part.type}' cannot be answered.",
-                    param=f"messages[{index}].content[{place}]",
-                    code="unsupported_content",
-                )
+            _check_part(part, f"messages[{index}].content[{place}]", target)
     value: dict[str, Any] = message.model_dump(exclude_none=True)
+    if isinstance(message, UserMessage) and isinstance(message.content, list):
+        for part in value["content"]:
+            part.get("image_url", {}).pop("detail", None)  # heard above; the engine would not
     if isinstance(message, AssistantMessage):
         for unseen in ("reasoning_content", "annotations"):
             value.pop(unseen, None)

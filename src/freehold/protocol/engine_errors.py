@@ -78,7 +78,11 @@ def _constraint(message: str, param: str, constraint: str) -> FreeholdError:
 _MEANINGS: tuple[tuple[str, Meaning], ...] = (
     (r"schema|grammar|samplers", _constraint),
     (r"invalid tokens", _prompt("The prompt has token ids that this model does not have.")),
+    (r"failed to load image", _prompt("An image cannot be decoded: it is damaged or incomplete.")),
     (r"image|audio input|mmproj", _prompt("This model takes text only.")),
     (r"template|jinja", _prompt("The model's chat template does not accept this conversation.")),
-    (r"tokeniz", _prompt("The text cannot be turned into tokens.")),
+    (
+        r"tokeniz",
+        _prompt("The prompt cannot be turned into tokens: its text, or an image of a size that this model cannot see."),
+    ),
 )

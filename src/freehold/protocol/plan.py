@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from freehold.protocol.images import Image
 from freehold.protocol.values import Usage
 
 Chunk = dict[str, Any]
@@ -60,7 +61,7 @@ class Echoed:
 class Plan:
     """`concurrency` is how many calls run at once, so how many slots are leased; `relay` says that the one call's stream may
     pass unparsed, its usage event apart; `param` is what the engine's complaints about the prompt are about, `constraint` what
-    those about the answer's grammar are about."""
+    those about the answer's grammar are about; `images` must pass `check_images` before the engine sees them."""
 
     path: str
     bodies: tuple[bytes, ...]
@@ -72,6 +73,7 @@ class Plan:
     joiner: Callable[[Sequence[Echoed]], Joiner]
     echo: Echo | None = None
     constraint: str = "grammar"
+    images: tuple[Image, ...] = ()
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

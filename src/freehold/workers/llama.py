@@ -89,6 +89,8 @@ def serve(config: LlamaConfig) -> None:
         params.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
     if config.projector:
         params.mmproj.path = config.projector
+        # What it cannot decode as an image it would hand to a video player of the machine, if there is one.
+        params.video_ffmpeg_bin_dir = "/nonexistent"
     _follow(params, config)
     try:
         server = xllamacpp.Server(params)

@@ -1,0 +1,181 @@
+"""Models that see, asked by OpenAI's own client: pictures inside the request, counted and told apart by the real engine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from freehold.store.manifest import File
+from freehold.store.pull import pull
+from freehold.store.store import Store, digest_of
+from tests.conftest import Server, fake_model, serving
+from tests.zoo import pictures
+from tests.zoo.build import write
+from tests.zoo.pictures import picture, uri
+from tests.zoo.shapes import zoo
+from tests.zoo.test_zoo import ENGINE
+from tests.zoo.vision import Seeing, seeing
+
+SEEING = {model.text.name: model for model in seeing()}
+BLIND = "llama-gqa"
+
+
+def install(store: Store, model: Seeing, folder: Path) -> None:
+    manifest = pull(store, str(write(model.text, folder)), name=model.text.name, on_progress=lambda progress: None)
+    projector = write(model.projector, folder)
+    file = File("projector", projector.name, digest_of(projector), projector.stat().st_size)
+    store.install(replace(manifest, files=(*manifest.files, file)), {str(file.digest): projector})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data, folder = tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("files")
+    fake_model(data)
+    store = Store(data)
+    for model in SEEING.values():
+        install(store, model, folder)
+    pull(store, str(write(next(s for s in zoo() if s.name == BLIND), folder)), name=BLIND, on_progress=lambda progress: None)
+    with serving(data, env=ENGINE | {"FREEHOLD_ENGINE_CONTEXT": "1024"}, ready=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0, timeout=60) as made:
+        yield made
+
+
+def message(*urls: str, text: str = "what is in it", **image: Any) -> Any:
+    parts = [{"type": "image_url", "image_url": {"url": url, **image}} for url in urls]
+    return [{"role": "user", "content": [{"type": "text", "text": text}, *parts]}]
+
+
+def ask(client: openai.OpenAI, model: str, *urls: str, **fields: Any) -> Any:
+    fields = {"max_tokens": 8, "temperature": 0, "logprobs": True, "extra_body": {"grammar": "root ::= [a-z ]+"}} | fields
+    return client.chat.completions.create(model=model, messages=message(*urls), **fields)
+
+
+def scores(answer: Any) -> list[float]:
+    return [token.logprob for token in answer.choices[0].logprobs.content]
+
+
+def refused(client: openai.OpenAI, model: str, *urls: str, **image: Any) -> openai.BadRequestError:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=model, messages=message(*urls, **image), max_tokens=1)
+    return caught.value
+
+
+@pytest.mark.parametrize("model", SEEING)
+def test_two_pictures_give_two_answers_and_the_same_one_the_same(client: openai.OpenAI, model: str) -> None:
+    red, again, blue = (ask(client, model, uri(picture(colour))) for colour in ("red", "red", "blue"))
+    assert scores(red) == pytest.approx(scores(again), abs=0.02)
+    assert scores(red) != pytest.approx(scores(blue), abs=0.2)
+    assert red.usage.prompt_tokens == blue.usage.prompt_tokens
+    assert again.usage.prompt_tokens_details.cached_tokens > 0  # the same picture is not looked at twice
+
+
+def test_the_tokens_of_a_picture_are_counted_by_the_engine(client: openai.OpenAI) -> None:
+    square = (SEEING["gemma3-vision"].side // 8 // 2) ** 2  # patches of 8 pixels, two by two merged
+    one, two = (ask(client, "gemma3-vision", *[uri(picture())] * count).usage.prompt_tokens for count in (1, 2))
+    assert two - one > square  # and the words around a picture
+    flat = ask(client, "smol-vision", uri(picture(size=(300, 40)))).usage.prompt_tokens
+    assert ask(client, "smol-vision", uri(picture(size=(64, 64)))).usage.prompt_tokens > flat  # nine tiles against three
+
+
+def test_a_streamed_answer_to_a_picture_is_the_same_answer(client: openai.OpenAI) -> None:
+    url = uri(picture("green"))
+    whole = ask(client, "smol-vision", url)
+    chunks = list(ask(client, "smol-vision", url, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+def test_every_format_that_passes_is_one_the_engine_reads(client: openai.OpenAI, kind: str) -> None:
+    assert ask(client, "gemma3-vision", uri(picture(kind=kind), kind.lower())).usage.completion_tokens == 8
+
+
+def test_the_list_of_models_says_which_of_them_see(server: Server) -> None:
+    for name, sees in (*((name, True) for name in SEEING), (BLIND, False)):
+        card = server.get(f"/v1/models/{name}")[2]
+        assert card["capabilities"]["vision"] is sees
+        assert card["architecture"]["input_modalities"] == (["text", "image"] if sees else ["text"])
+
+
+def test_a_model_without_a_projector_refuses_pictures_and_names_the_part(client: openai.OpenAI) -> None:
+    error = refused(client, BLIND, uri(picture()))
+    assert (error.param, error.code) == ("messages[0].content[1]", "unsupported_content")
+
+
+def test_an_address_is_refused_and_nobody_connects_to_it(client: openai.OpenAI) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(0.5)
+        error = refused(client, "gemma3-vision", f"http://127.0.0.1:{listener.getsockname()[1]}/cat.png")
+        assert (error.param, error.code) == ("messages[0].content[1].image_url.url", "invalid_image_url")
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+@pytest.mark.parametrize("detail", ["low", "original"])
+def test_a_detail_that_no_model_here_can_keep_is_refused(client: openai.OpenAI, detail: str) -> None:
+    error = refused(client, "gemma3-vision", uri(picture()), detail=detail)
+    assert error.param == "messages[0].content[1].image_url.detail"
+
+
+@pytest.mark.parametrize("detail", ["auto", "high"])
+def test_the_usual_detail_is_what_models_see(client: openai.OpenAI, detail: str) -> None:
+    answer = client.chat.completions.create(
+        model="gemma3-vision", messages=message(uri(picture()), detail=detail), max_tokens=1
+    )
+    assert answer.usage is not None
+
+
+def test_pictures_beyond_the_context_are_the_usual_400(client: openai.OpenAI) -> None:
+    error = refused(client, "smol-vision", *[uri(picture())] * 8)
+    assert (error.param, error.code) == ("messages", "context_length_exceeded")
+
+
+def test_a_damaged_picture_is_a_400_and_the_model_goes_on(server: Server, client: openai.OpenAI) -> None:
+    ask(client, "gemma3-vision", uri(picture()))
+    before = server.worker("gemma3-vision")["pid"]
+    good = picture(size=(64, 64), kind="PNG")
+    for damaged in (good[: len(good) // 2], pictures.png_that_claims(500, 500)):
+        assert "cannot be decoded" in refused(client, "gemma3-vision", uri(damaged)).message
+    assert server.worker("gemma3-vision")["pid"] == before
+    assert ask(client, "gemma3-vision", uri(picture())).usage.completion_tokens == 8
+
+
+def test_a_bomb_costs_the_server_no_memory(server: Server, client: openai.OpenAI) -> None:
+    ask(client, "gemma3-vision", uri(picture()))
+    before = _peak(server.pid)
+    for bomb in (pictures.png_that_claims(60_000, 60_000), pictures.gif_that_claims(65_535, 65_535)):
+        assert refused(client, "gemma3-vision", uri(bomb)).code == "image_too_large"
+    refused(client, "gemma3-vision", uri(pictures.png_that_claims(64, 64, pictures.compressed_text(400))))
+    assert _peak(server.pid) - before < 100e6
+
+
+def _peak(pid: int) -> int:
+    """Most resident memory that a process ever had, in bytes."""
+    found = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(found.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("size", [(1, 90), (90, 1), (2, 2), (1, 1), (3000, 2000)])
+@pytest.mark.parametrize("model", SEEING)
+def test_pictures_of_odd_sizes_are_seen(client: openai.OpenAI, model: str, size: tuple[int, int]) -> None:
+    assert ask(client, model, uri(picture(size=size))).usage.completion_tokens == 8
+
+
+def test_a_picture_too_narrow_for_a_model_is_a_400_and_the_model_goes_on(server: Server, client: openai.OpenAI) -> None:
+    ask(client, "smol-vision", uri(picture()))
+    before = server.worker("smol-vision")["pid"]
+    assert "of a size" in refused(client, "smol-vision", uri(picture(size=(1, 200)))).message
+    assert server.worker("smol-vision")["pid"] == before
