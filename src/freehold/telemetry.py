@@ -111,6 +111,12 @@ class Telemetry:
             registry=self.registry,
             buckets=_SECONDS,
         )
+        self.retries = Counter(
+            "freehold_retries_total",
+            "Requests given to a second worker because the first died before it had answered.",
+            ("model",),
+            registry=self.registry,
+        )
         self.outcomes = Counter(
             "freehold_generations_total", "Leased requests, by how they ended.", ("model", "outcome"), registry=self.registry
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from typing import Any
@@ -13,13 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, WorkerDied
 from freehold.fleet.client import EngineClient
 from freehold.fleet.patience import Patience
 from freehold.gateway.calls import call_all, checked_stream, stream_all
 from freehold.gateway.echo import echoed
 from freehold.gateway.http import ClientGone, Json, UntilGone, read_json_body
 from freehold.gateway.models import find
+from freehold.gateway.retry import Result, Retry
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Meter, Outgoing, encoded, relay
 from freehold.protocol import sse
@@ -92,7 +93,7 @@ class LeasedAnswer(Response):
                 if self._plan.stream:
                     await self._stream(lease.client, send)
                 else:
-                    response = await self._whole(lease.client)
+                    response = await self._retried(lease.client, self._whole, lambda death: not death.reached)
                     await response(scope, receive, send)
                     self._outcome = "completed"
         except ClientGone:
@@ -106,6 +107,13 @@ class LeasedAnswer(Response):
     def _lease(self) -> AbstractAsyncContextManager[Lease]:
         """Slots of the model, loaded: waiting for both together is bounded by the queue's timeout."""
         return self._services.scheduler.lease(self._entry.deployment, self._terms)
+
+    async def _retried(
+        self, client: EngineClient, attempt: Callable[[EngineClient], Awaitable[Result]], unseen: Callable[[WorkerDied], bool]
+    ) -> Result:
+        services = self._services
+        retry = Retry(services.supervisor, services.suspects, services.telemetry, services.settings.queue.timeout)
+        return await retry.run(client, self._entry.deployment, self._plan.bodies, attempt, unseen)
 
     async def _echoed(self, client: EngineClient) -> Sequence[Echoed]:
         echo = self._plan.echo
@@ -130,12 +138,15 @@ class LeasedAnswer(Response):
             await self._streamed(client, Outgoing(send, self._extra, patience))
 
     async def _streamed(self, client: EngineClient, out: Outgoing) -> None:
-        try:
+        async def attempt(client: EngineClient) -> None:
             if self._plan.relay:
                 async with checked_stream(client, self._plan, 0, self._services.settings.timeouts) as stream:
                     await relay(stream, out, self._meter, self._plan.include_usage)
             else:
                 await self._joined(client, out)
+
+        try:
+            await self._retried(client, attempt, lambda death: not out.begun)
             self._outcome = "completed"
         except FreeholdError as error:
             if not out.begun:

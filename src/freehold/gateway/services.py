@@ -9,6 +9,7 @@ from pathlib import Path
 from freehold.fleet.supervisor import Supervisor
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.middleware import Traffic
+from freehold.gateway.retry import Suspects
 from freehold.routing.catalog import Catalog
 from freehold.routing.pulls import Pulls
 from freehold.routing.scheduler import Scheduler
@@ -29,6 +30,7 @@ class Services:
     traffic: Traffic
     key: KeyCheck
     hosts: HostCheck
+    suspects: Suspects
 
     async def close(self) -> None:
         """Ends what the server owns: pulls first, then workers."""
@@ -54,6 +56,7 @@ def compose(settings: Settings, store: Store, runtime: Path, threads: int) -> Se
         traffic=Traffic(),
         key=KeyCheck(settings),
         hosts=HostCheck(settings),
+        suspects=Suspects(),
     )
     telemetry.watch(lambda: _gauges(services))
     return services
