@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.server
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -100,21 +101,36 @@ def only(url: str) -> dict[str, str]:
 
 @dataclass
 class Web:
-    """Files over HTTP. Faults: stop after `cut` bytes of an answer (once), ignore or misread Range, redirect, fail."""
+    """Files over HTTP. Faults: stop after `cut` bytes of an answer (once), ignore or misread Range, redirect, fail.
+
+    `flip` is the place of a byte that arrives wrong, once; `pause` seconds lie between pieces of `piece` bytes; `routes` answer
+    for paths, with (status, headers, body).
+    """
 
     root: Path
     url: str = ""
     etag: str | None = '"one"'
     cut: int | None = None
+    cuts: list[int] = field(default_factory=list)  # the next answers end after so many bytes
     then: Callable[[], None] = lambda: None  # once, after an answer that was cut
     ignore_range: bool = False
     answer_range_of_another_file: bool = False
     status: list[int] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)  # of an answer of `status`
     redirect: str | None = None
     length: bool = True
     encoding: str | None = None
     gate: threading.Event | None = None
+    flip: int | None = None
+    pause: float = 0.0
+    piece: int = 1 << 16
+    sent: int = 0  # bytes of bodies
+    routes: dict[str, Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def asked(self, name: str) -> list[dict[str, str]]:
+        """The headers of the requests for a file."""
+        return [headers for path, headers in self.requests if path.partition("?")[0].endswith(name)]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -130,34 +146,49 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         web = self.web
         web.requests.append((self.path, dict(self.headers)))
         if web.status:
-            self.send_error(web.status.pop(0))
+            self._plain(web.status.pop(0), web.headers, b"")
             return
         if web.redirect is not None:
-            self.send_response(302)
-            self.send_header("Location", web.redirect)
-            self.end_headers()
+            self._plain(302, {"Location": web.redirect}, b"")
             return
-        path = web.root / self.path.partition("?")[0].lstrip("/")
-        path = path / "index.html" if path.is_dir() else path
-        if not path.is_file():
-            self.send_error(404)
+        path = self.path.partition("?")[0]
+        for prefix, route in web.routes.items():
+            if path.startswith(prefix):
+                self._plain(*route(self.path, dict(self.headers)))
+                return
+        file = web.root / path.lstrip("/")
+        file = file / "index.html" if file.is_dir() else file
+        if not file.is_file():
+            self._plain(404, {}, b"")
             return
-        self._file(web, path.read_bytes(), "text/html" if path.suffix == ".html" else "application/octet-stream")
+        self._file(web, file.read_bytes(), "text/html" if file.suffix == ".html" else "application/octet-stream")
+
+    def _plain(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(body)
 
     def _file(self, web: Web, data: bytes, kind: str) -> None:
-        begin = 0
+        begin, end = 0, len(data)
         wanted = self.headers.get("Range")
         fresh = self.headers.get("If-Range") in (None, web.etag) or web.answer_range_of_another_file
         if wanted and fresh and not web.ignore_range:
-            begin = int(wanted.removeprefix("bytes=").rstrip("-"))
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            begin, end = int(first), min(len(data), int(last) + 1 if last else len(data))
             if begin >= len(data):
                 self.send_error(416)
                 return
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(data)}")
         else:
             self.send_response(200)
-        body = data[begin:]
+        body = bytearray(data[begin:end])
         self.send_header("Content-Type", kind)
         if web.length:
             self.send_header("Content-Length", str(len(body)))
@@ -166,18 +197,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if web.encoding:
             self.send_header("Content-Encoding", web.encoding)
         self.end_headers()
-        cut, web.cut = web.cut, None
         if self.command == "HEAD":
             return
+        if web.flip is not None and begin <= web.flip < end:
+            body[web.flip - begin] ^= 1
+            web.flip = None
+        cut, web.cut = web.cut, None
+        if web.cuts:
+            cut = web.cuts.pop(0)
         with contextlib.suppress(ConnectionError):
-            if web.gate is not None and kind != "text/html":
-                self.wfile.write(body[: len(body) // 2])
-                self.wfile.flush()
-                web.gate.wait(30)
-                body = body[len(body) // 2 :]
-            self.wfile.write(body if cut is None else body[:cut])
+            self._body(web, bytes(body if cut is None else body[:cut]), gated=kind != "text/html")
         if cut is not None:
             web.then()
+
+    def _body(self, web: Web, body: bytes, gated: bool) -> None:
+        if web.gate is not None and gated:
+            self._write(web, body[: len(body) // 2])
+            web.gate.wait(30)
+            body = body[len(body) // 2 :]
+        if not web.pause:
+            self._write(web, body)
+            return
+        for at in range(0, len(body), web.piece):
+            self._write(web, body[at : at + web.piece])
+            time.sleep(web.pause)
+
+    def _write(self, web: Web, body: bytes) -> None:
+        self.wfile.write(body)
+        self.wfile.flush()
+        web.sent += len(body)
 
 
 @contextlib.contextmanager

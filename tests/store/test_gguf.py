@@ -14,7 +14,8 @@ import pytest
 from freehold.errors import BadModelFile
 from freehold.hardware.facts import facts_of
 from freehold.hardware.gguf import read_header
-from freehold.store.pull import pull, task_of
+from freehold.store.install import task_of
+from freehold.store.pull import pull
 from freehold.store.store import Store
 from tests.store.parts import write_gguf
 
@@ -165,8 +166,10 @@ def test_a_bad_file_is_refused_before_it_is_copied(tmp_path: Path, store: Store)
 
 def test_a_part_of_a_model_is_refused_with_the_way_out(tmp_path: Path, store: Store) -> None:
     path = write_gguf(tmp_path / "m-00001-of-00003.gguf", split__count=3)
-    with pytest.raises(BadModelFile, match="llama-gguf-split"):
+    with pytest.raises(BadModelFile, match=r"m-00002-of-00003\.gguf.* is missing"):
         pull(store, str(path), on_progress=lambda progress: None)
+    with pytest.raises(BadModelFile, match=r"part 0 .* of 3"):
+        pull(store, str(path.rename(tmp_path / "alone.gguf")), on_progress=lambda progress: None)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,10 @@ class Store:
                 )
                 raise StoreError(f"The file {file.name} of the model {manifest.name} {how}{where}.", remedy)
 
+    def has_blob(self, file: File) -> bool:
+        """Whether the bytes of a file are there, in their full size."""
+        return self._is_there(file)
+
     def stamp(self, name: str) -> tuple[int, int] | None:
         """Changes whenever the model is installed anew, by whichever process; None when it is not installed. Costs one stat."""
         try:

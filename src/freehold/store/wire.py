@@ -1,6 +1,7 @@
 """What a pulling child process says on its stdout: a JSON object a line.
 
-{"progress": {"stage", "done", "total"}}     {"installed": "<name>"}     {"error": {"message", "remedy", "kind"}}
+{"progress": {"stage", "done", "total", "rate_bytes_per_s", "eta_s"}}
+{"installed": "<name>"}     {"error": {"message", "remedy", "kind"}}
 """
 
 from __future__ import annotations
@@ -48,10 +49,8 @@ def decode(line: str) -> Message | None:
     """The message in a line; None for a line that is none, such as one of a traceback."""
     try:
         match json.loads(line):
-            case {
-                "progress": {"stage": "download" | "verify" | "convert" | "install" as stage, "done": int(done), "total": total}
-            }:
-                return Progress(stage, done, total)
+            case {"progress": dict(fields)}:
+                return _progress(fields)
             case {"installed": str(name)}:
                 return Installed(name)
             case {"error": {"message": str(message), "remedy": str(remedy), "kind": str(kind)}}:
@@ -59,3 +58,10 @@ def decode(line: str) -> Message | None:
     except ValueError:
         pass
     return None
+
+
+def _progress(fields: dict[str, Any]) -> Progress | None:
+    stage, done = next((stage for stage in _STAGES if stage == fields.get("stage")), None), fields.get("done")
+    if stage is None or type(done) is not int:
+        return None
+    return Progress(stage, done, fields.get("total"), fields.get("rate_bytes_per_s"), fields.get("eta_s"))

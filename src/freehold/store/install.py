@@ -1,0 +1,110 @@
+"""The one way into the store: what the files must be, and what is written down about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from freehold.errors import BadModelFile
+from freehold.hardware.facts import ModelFacts, facts_of
+from freehold.hardware.gguf import Header, read_header
+from freehold.store.manifest import File, Manifest, Task
+from freehold.store.parts import merged
+from freehold.store.progress import OnProgress, Progress
+from freehold.store.staged import Staged
+from freehold.store.store import Store, digest_of
+
+_EMBEDDING_ONLY = frozenset(
+    {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "t5encoder"}
+)
+
+
+def install(store: Store, model: str, staged: Staged, report: OnProgress) -> Manifest:
+    """Reads the headers of the bytes that will be served, then moves all into the store at once.
+
+    Raises BadModelFile for files that are no model. What is there already is left as it is.
+    """
+    report(Progress("install", 0, None))
+    paths = {part: part.where(store) for part in staged.parts}
+    header, facts = described([paths[part] for part in staged.parts if part.role == "weights"])
+    for part, path in paths.items():
+        if part.role == "projector":
+            check_projector(path)
+        elif part.role == "draft":
+            facts_of(read_header(path), path.stat().st_size)
+    files = [File(part.role, part.name, part.digest, path.stat().st_size) for part, path in paths.items()]
+    moved = {part.digest: part.path for part in staged.parts if part.path is not None}
+    text = staged.template or (staged.fallback if facts.chat_template is None else None)
+    if text is not None:
+        files.append(_template(text, staged.folder, moved))
+    manifest = _manifest(model, staged, header, facts, tuple(files))
+    if store.has(model) and _same(store.get(model), manifest):
+        return store.get(model)  # a server goes on with the worker that it has
+    return store.install(manifest, moved)
+
+
+def described(weights: list[Path]) -> tuple[Header, ModelFacts]:
+    """What the weights of a model say, all parts together."""
+    header = merged([read_header(path) for path in weights])
+    return header, facts_of(header, sum(path.stat().st_size for path in weights))
+
+
+def task_of(facts: ModelFacts) -> Task:
+    """What a model file is for. Raises BadModelFile for a reranker, which nothing here serves."""
+    if facts.pooling == "rank":
+        raise BadModelFile("This model ranks documents, and no endpoint here does that.", "Choose a chat or embedding model.")
+    if facts.pooling not in (None, "none") or facts.architecture in _EMBEDDING_ONLY:
+        return "embedding"
+    return "chat"
+
+
+def license_in(metadata: Mapping[str, Any]) -> str | None:
+    """The licence that a GGUF file names."""
+    found = metadata.get("general.license")
+    return found[:100] if isinstance(found, str) else None
+
+
+def check_projector(path: Path) -> None:
+    """Raises BadModelFile for a file that does not turn images into tokens (GGUF architecture "clip" in llama.cpp)."""
+    metadata = read_header(path).metadata
+    if metadata.get("general.architecture") != "clip":
+        raise BadModelFile("The projector is of a kind that no engine here runs.", "It is a GGUF file named mmproj….")
+    if metadata.get("clip.has_vision_encoder") is False:
+        raise BadModelFile("The projector is for sound, which no endpoint here takes.", "Choose a model without it.")
+
+
+def _template(text: str, folder: Path, moved: dict[str, Path]) -> File:
+    """A chat template as a file of its own, staged with the others."""
+    path = folder / "template.jinja"
+    path.write_text(text, encoding="utf-8")
+    digest = digest_of(path)
+    moved[digest] = path
+    return File("chat_template", path.name, digest, path.stat().st_size)
+
+
+def _manifest(model: str, staged: Staged, header: Header, facts: ModelFacts, files: tuple[File, ...]) -> Manifest:
+    terms = staged.terms
+    return Manifest(
+        name=model,
+        task=terms.task or task_of(facts),
+        engine="llama.cpp",
+        files=files,
+        source=terms.source,
+        license=terms.license or license_in(header.metadata),
+        created=int(time.time()),
+        facts=facts,
+        sampling=terms.sampling,
+        options=terms.options,
+        description=terms.description,
+        notes=terms.notes,
+    )
+
+
+def _same(old: Manifest, new: Manifest) -> bool:
+    def of(manifest: Manifest) -> tuple[Any, ...]:
+        files = sorted((file.role, file.digest or "") for file in manifest.files)
+        return files, manifest.source, dict(manifest.sampling), dict(manifest.options), manifest.task
+
+    return of(old) == of(new)
