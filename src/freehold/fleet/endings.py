@@ -17,6 +17,13 @@ _NO_MEMORY = re.compile(
     r"|OutOfHostMemory|insufficient memory|MemoryError|alloc_tensor_range: failed",
     re.IGNORECASE,
 )
+_STAMP = re.compile(r"^[\d.]+ [A-Z] +(?:\w+ +)?[\w:]+: ")  # llama.cpp's time, level, component and function
+_SOURCE = re.compile(r"\S*/(?=[\w.-]+:\d+: )")  # the folder of a source file on the machine that built the engine
+# What the engine says after the line that says why: which function gave up next, and that there is no debugger.
+_CONSEQUENCE = re.compile(
+    r"failed to load model|exiting due to|the engine did not start|failed to create context|failed to initialize the context"
+    r"|^ptrace: |^No stack|^The program is not being run|^\[New LWP|^warning: "
+)
 _ON_GPU = re.compile(r"\b(?:cuda|hip|rocm|vulkan|metal|sycl|device)\w*", re.IGNORECASE)
 
 
@@ -39,6 +46,16 @@ class Ended(Exception):
     def __init__(self, ending: Ending):
         super().__init__(ending.reason)
         self.ending = ending
+
+
+def telling(log: Iterable[str]) -> list[str]:
+    """The lines of an engine's log that say why it ended, each once, without their stamps."""
+    plain = [
+        (" ".join(_SOURCE.sub("", _STAMP.sub("", line)).split()), " E " in line or "error" in line.lower()) for line in log
+    ]
+    errors = [text for text, is_error in plain if is_error or "ASSERT" in text]
+    causes = [text for text in errors if not _CONSEQUENCE.search(text)]
+    return list(dict.fromkeys(causes or errors or [text for text, _ in plain]))
 
 
 def of_exit(code: int, log: Iterable[str], words: str, oom_kills: int = 0) -> Ending:

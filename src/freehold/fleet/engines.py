@@ -113,7 +113,8 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int) -> Launc
     # The engine's threads meet at a barrier thousands of times a token. A thread that spins there while another process has
     # its partner's core burns whole time slices: two processes that wake each other up made answers 50 times slower. A short
     # spin costs nothing on an idle machine and sleeps soon on a busy one (docs/architecture.md has the figures).
-    env = _environment() | {"GOMP_SPINCOUNT": "300"}
+    # A debugger that takes the engine's last breath for a trace tells nobody anything, and takes seconds.
+    env = _environment() | {"GOMP_SPINCOUNT": "300", "GGML_NO_BACKTRACE": "1"}
     private = [(deployment.weights, "the model file"), (socket, "the socket"), (build.folder, "the engine")]
     return Launch(argv, env, tuple((str(path), shown) for path, shown in private if path is not None))
 

@@ -7,16 +7,15 @@ import collections
 import contextlib
 import json
 import os
-import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+from freehold.fleet.endings import telling
 from freehold.fleet.engines import Launch
 from freehold.fleet.vitals import oom_kills
 
 _LOG_LINES = 60
-_STAMP = re.compile(r"^[\d.]+ [A-Z] +(?:\w+ +)?[\w:]+: ")  # llama.cpp's time, level, component and function
 _LINE_LIMIT = 2**16
 
 
@@ -62,8 +61,7 @@ class Process:
 
     def last_words(self, lines: int = 4) -> str:
         """The last telling lines of the engine's log, one line, without what is private to this machine."""
-        telling = [line for line in self._lines if " E " in line or "error" in line.lower()] or list(self._lines)
-        text = "; ".join(dict.fromkeys(_STAMP.sub("", line).strip() for line in telling[-lines:]))
+        text = "; ".join(telling(self._lines)[-lines:])
         for secret, shown in self._launch.private:
             text = text.replace(secret, shown)
         return text[:600]

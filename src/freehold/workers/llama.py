@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from freehold.workers import native
 from freehold.workers.config import LlamaConfig
 from freehold.workers.confine import bound_memory, confine
 
+_LAST_WORDS = 0.3  # seconds for the engine's log, which a thread writes that nobody can wait for; it knows the reason
 _FLASH_ATTENTION: Mapping[str, str] = MappingProxyType(
     {
         "auto": "LLAMA_FLASH_ATTN_TYPE_AUTO",
@@ -95,6 +97,7 @@ def serve(config: LlamaConfig) -> None:
     try:
         server = xllamacpp.Server(params)
     except RuntimeError:
+        time.sleep(_LAST_WORDS)
         sys.exit("the engine did not start; its own lines above say why")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     del server
