@@ -38,6 +38,7 @@ COMMANDS = {
     "show": Entry("freehold.cli.models", "show", "Show all that is known about a model."),
     "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),
     "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),
+    "tune": Entry("freehold.cli.tune", "tune", "Measure how a model runs fastest on this machine, and run it so from now on."),
     "doctor": Entry("freehold.cli.doctor", "doctor", "Check this machine and say what to mend."),
     "version": Entry("freehold.cli.version", "version", "Print the version."),
 }

@@ -137,6 +137,16 @@ def versions(root: Path) -> dict[str, str]:
     return {build.name: build.pin for build in installed(root)}
 
 
+def runnable(root: Path, machine: Machine) -> dict[str, str]:
+    """What the builds that this machine can run are made from, by name: those for its GPUs and its processor."""
+    gpus = backends(machine)
+    return {
+        build.name: build.pin
+        for build in installed(root)
+        if build.backend in {"cpu", *gpus} and build.current and not _missing(build, machine.cpu.instruction_sets)
+    }
+
+
 def backends(machine: Machine) -> frozenset[Backend]:
     """The kinds of GPU that a machine can compute on."""
     found: set[Backend] = {"cuda" for gpu in machine.gpus if "NVIDIA" in f"{gpu.name} {gpu.driver}"}

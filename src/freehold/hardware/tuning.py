@@ -1,6 +1,6 @@
 """What `freehold tune` measured, written down: one small JSON file for each model × machine × engine.
 
-    data_dir/tuning/<model digest>-<machine>-<engine>.json
+    data_dir/tuning/<model>-<machine>-<engine>.json
 
 A result holds for the bytes of a model, the machine it was measured on, and one version of one build of the engine; for
 anything else it is not found. Whatever in the folder cannot be read, or makes no sense, is left out with a warning: it costs
@@ -32,18 +32,22 @@ _LIMITS = {"threads": (1, 1024), "threads_batch": (1, 1024), "batch": (1, 1 << 2
 @dataclass(frozen=True)
 class Speed:
     """Tokens a second by the engine's own clock: reading one prompt, writing one answer, writing `streams` answers at once (all
-    of them together), and writing one answer while other programs keep every core busy. None for what was not measured."""
+    of them together); reading and writing while other programs keep every core busy. None for what was not measured."""
 
     prefill: float | None = None
     decode: float | None = None
     together: float | None = None
+    busy_prefill: float | None = None
     busy: float | None = None
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The outcome of a search. `model` is the digest of its weights, `machine` a fingerprint, `engine` the version of
-    `knobs.build`; `untuned` is what the defaults gave in the same run, `measured` Unix time, `why` one sentence for people."""
+    """The outcome of a search.
+
+    `model` is the identity of its weights (a digest, for files of the store), `machine` a fingerprint, `engine` the version of
+    `knobs.build`; `untuned` is what the defaults gave in the same run, `measured` Unix time, `why` one sentence for people.
+    """
 
     model: str
     machine: str
@@ -87,7 +91,7 @@ def save(data_dir: Path, tuned: Tuned) -> Path:
 
 
 def lookup(data_dir: Path, model: str, machine: str, engines: Mapping[str, str]) -> Tuned | None:
-    """The newest result for a model's digest on a machine, of the builds and versions in `engines` (version by build name)."""
+    """The newest result for a model on a machine, of the builds and versions in `engines` (version by build name)."""
     known = [
         tuned
         for tuned in everything(data_dir, model)
@@ -97,12 +101,12 @@ def lookup(data_dir: Path, model: str, machine: str, engines: Mapping[str, str])
 
 
 def everything(data_dir: Path, model: str | None = None) -> list[Tuned]:
-    """All results, or those for one model's digest; of any machine and engine."""
+    """All results, or those for one model; of any machine and engine."""
     return [tuned for path in _paths(data_dir, model) if (tuned := _read(path)) is not None]
 
 
 def forget(data_dir: Path, model: str) -> int:
-    """Removes what is written down about a model's digest, readable or not; returns how many files that were."""
+    """Removes what is written down about a model, readable or not; returns how many files that were."""
     paths = list(_paths(data_dir, model))
     for path in paths:
         path.unlink(missing_ok=True)
@@ -130,7 +134,7 @@ def _name(tuned: Tuned) -> str:
 
 
 def _stem(model: str) -> str:
-    return model.removeprefix("sha256:")[:16]
+    return hashlib.sha256(model.encode()).hexdigest()[:16]
 
 
 def _paths(data_dir: Path, model: str | None) -> Iterator[Path]:

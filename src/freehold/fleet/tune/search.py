@@ -161,7 +161,7 @@ class _Search:
             records=self._records,
             decisions=tuple(decisions),
             skipped=tuple(skipped),
-            final={candidate: _medians(samples) for candidate, samples in rounds.items()},
+            final={candidate: medians(samples) for candidate, samples in rounds.items()},
             noise=math.exp(self._noise.deviation("score")) - 1,
         )
 
@@ -228,5 +228,5 @@ def _promising(judgement: Judgement, rivals: Sequence[Candidate], done: int) -> 
     return able
 
 
-def _medians(samples: Sequence[Sample]) -> Mapping[Aspect, float]:
+def medians(samples: Sequence[Sample]) -> Mapping[Aspect, float]:
     return {aspect: statistics.median(sample[aspect] for sample in samples) for aspect in samples[0]}
