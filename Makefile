@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv
 SDK_JS := tests/sdk/js
 
-.PHONY: up test check bench docs lock clean
+.PHONY: up test check bench soak docs lock clean
 
 up: .venv/installed
 	@$(BIN)/freehold up $(ARGS)
@@ -20,6 +20,9 @@ check: .venv/installed-dev
 
 bench: .venv/installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: .venv/installed-dev
+	@$(BIN)/python -m soak $(ARGS)
 
 docs: .venv/installed-dev
 	@$(BIN)/python scripts/generate_docs.py

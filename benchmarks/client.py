@@ -27,6 +27,10 @@ class Answer:
     def seconds(self) -> float:
         return self.done - self.sent
 
+    def json(self) -> Any:
+        """The JSON of a whole answer."""
+        return json.loads(self.body)
+
     def payloads(self) -> list[Any]:
         """The JSON of every event of a stream."""
         lines = [line[6:] for line in self.body.split(b"\n\n") if line.startswith(b"data: {")]
@@ -46,6 +50,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport
         self._waiting: asyncio.Future[Answer] | None = None
+        self._first: asyncio.Future[None] | None = None
         self._answer: Answer | None = None
         self._data = bytearray()
         self._length: int | None = None
@@ -70,6 +75,18 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         return await self._waiting
 
+    async def begin(self, data: bytes) -> None:
+        """Sends a request and returns with the first piece of its body; for answers that are left before their end."""
+        self._first = asyncio.get_running_loop().create_future()
+        self._answer, self._length = None, None
+        self._data.clear()
+        self._transport.write(data)
+        await self._first
+
+    def send(self, data: bytes) -> None:
+        """Sends a request whose answer nobody waits for."""
+        self._transport.write(data)
+
     def close(self) -> None:
         self._transport.close()
 
@@ -80,6 +97,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(exc or ConnectionError("closed before the answer was complete"))
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(exc or ConnectionError("closed before the answer had begun"))
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
@@ -92,6 +111,8 @@ class Connection(asyncio.Protocol):
             answer = self._answer = self._begin(bytes(self._data[:end]).lower())
             data = bytes(self._data[end + 4 :])
             del self._data[: end + 4]
+        if self._first is not None and self._data and not self._first.done():
+            self._first.set_result(None)
         if self._length is None:
             count = data.count(b"data: ")
             if count:

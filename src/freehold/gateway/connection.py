@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import secrets
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import unquote
@@ -29,6 +32,7 @@ _MOST_HEAD = 64 * 1024  # bytes of request line and headers, of trailers, and of
 _MOST_BODY_HELD = 64 * 1024  # bytes of body that wait for the handler before the client is made to wait
 _LEAST_RATE = 16 * 1024  # bytes a second that a body must bring, beyond `body_timeout`
 _LINGER = 5.0  # seconds that are left to a client for reading an answer while it still sends
+_NO_LINGER = struct.pack("ii", 1, 0)
 _SPARE = 256  # connections above the limit that get an answer saying so
 
 
@@ -79,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._server, self._client = (_address(transport, name) for name in ("sockname", "peername"))
         self._state.connections.add(self)  # type: ignore[arg-type]
         if len(self._state.connections) > self._config.most + _SPARE:
-            self.transport.abort()
+            self.cut()
         elif len(self._state.connections) > self._config.most:
             self._refuse(TooManyConnections("The server has as many connections as it can take; try again shortly."))
         else:
@@ -107,7 +111,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable.clear()
-        self._stalled = self._loop.call_later(self._config.write_timeout, self.transport.abort)
+        self._stalled = self._loop.call_later(self._config.write_timeout, self.cut)
 
     def resume_writing(self) -> None:
         self._writable.set()
@@ -270,6 +274,12 @@ class Connection(asyncio.Protocol):
             data, self._ahead = self._ahead, bytearray()
             self._feed(bytes(data))
 
+    def cut(self) -> None:
+        """Ends the connection now, by a reset: else the kernel would go on offering what the client does not take."""
+        with contextlib.suppress(OSError):
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
     def shutdown(self) -> None:
         """Called by uvicorn when the server ends."""
         if self._turn is None:
@@ -305,10 +315,10 @@ class Connection(asyncio.Protocol):
             return
         if sending:
             self.transport.write_eof()
-            self._await(_LINGER, self.transport.abort)
+            self._await(_LINGER, self.cut)
         else:
             self.transport.close()
-            self._await(self._config.write_timeout, self.transport.abort)
+            self._await(self._config.write_timeout, self.cut)
 
     # Waiting.
 

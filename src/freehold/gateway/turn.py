@@ -69,7 +69,7 @@ class Turn:
             log("unhandled", level=40, exc_info=True, path=self._scope["path"])
         finally:
             if not self._complete and not self._gone:  # a client that takes nothing has been given up
-                self._connection.transport.abort()
+                self._connection.cut()
 
     async def receive(self) -> Message:
         if self._expects and not self._gone:
