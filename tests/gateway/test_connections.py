@@ -197,12 +197,15 @@ def test_a_request_sent_ahead_in_pieces_is_answered(fake_server: Server) -> None
         assert [eager.answer()[0] for _ in range(3)] == [200] * 3
 
 
-def test_who_sends_without_end_before_an_answer_gets_that_answer_and_no_more(fake_server: Server) -> None:
+def test_who_sends_without_end_before_an_answer_gets_few_answers_and_no_more(fake_server: Server) -> None:
     with Raw(fake_server.port, post(payload(directive(tokens=3, first_token_delay_s=1)))) as eager:
         with contextlib.suppress(ConnectionError):
             eager.send(get() * 20_000)
-        assert eager.answer()[0] == 200
-        assert eager.answer()[0] == 431
+        answers = []
+        while not answers or answers[-1] == 200:
+            answers.append(eager.answer()[0])
+        assert answers[-1] == 431
+        assert 2 <= len(answers) <= 40
         assert eager.ended()
 
 

@@ -29,6 +29,7 @@ from freehold.settings import HttpSettings
 from freehold.telemetry import Telemetry, log
 
 _MOST_HEAD = 64 * 1024  # bytes of request line and headers, of trailers, and of what may be sent ahead of an answer
+_MOST_AHEAD = 32  # requests that wait for the answers to those before them
 _MOST_BODY_HELD = 64 * 1024  # bytes of body that wait for the handler before the client is made to wait
 _LEAST_RATE = 16 * 1024  # bytes a second that a body must bring, beyond `body_timeout`
 _LINGER = 5.0  # seconds that are left to a client for reading an answer while it still sends
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._ahead += data
         if len(self._ahead) > _MOST_HEAD:
             self._ahead.clear()
-            self._deaf, self._refusal = True, HeadersTooLarge("Too much was sent ahead of an answer.")
+            self._deaf, self._refusal = True, _too_much_ahead()
 
     def _feed(self, data: bytes) -> None:
         if self._idle:
@@ -191,6 +192,8 @@ class Connection(asyncio.Protocol):
             return
         if self._unframed > _MOST_HEAD and _size(self._headers) + len(self._url) > _MOST_HEAD:
             raise _too_large()
+        if len(self._next) >= _MOST_AHEAD:
+            raise _too_much_ahead()
         scope = self._scope()
         expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers)
         # Whether the body follows an unanswered Expect is the client's choice: only a new connection is unambiguous.
@@ -362,6 +365,10 @@ def _malformed(message: str) -> InvalidRequest:
 
 def _too_large() -> HeadersTooLarge:
     return HeadersTooLarge(f"The request's head is larger than {_MOST_HEAD:,} bytes, the limit.")
+
+
+def _too_much_ahead() -> HeadersTooLarge:
+    return HeadersTooLarge("Too much was sent ahead of an answer.")
 
 
 def _size(headers: list[tuple[bytes, bytes]]) -> int:
