@@ -121,6 +121,15 @@ class ImageSettings(_Section):
     pixels: int = Field(25_000_000, ge=1, description="Most pixels of an image, width times height.")
 
 
+class SourceSettings(_Section):
+    ollama_registry: str = Field(
+        "https://registry.ollama.ai", pattern="^https?://", description="Registry of `ollama:` names, or a mirror of it."
+    )
+    found: bool = Field(
+        True, description="Whether models in the folders of Ollama, LM Studio, Hugging Face and llama.cpp can be used in place."
+    )
+
+
 class TimeoutSettings(_Section):
     load: Seconds = Field(300.0, description="Seconds a model may take to load.")
     first_token: Seconds = Field(600.0, description="Seconds until the engine's first byte of an answer.")
@@ -183,6 +192,7 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     images: ImageSettings = ImageSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()
 
 

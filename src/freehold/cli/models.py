@@ -33,6 +33,7 @@ class Row:
     created: int
     status: str = ""
     aliases: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,6 +52,7 @@ def from_manifest(manifest: Manifest) -> Row:
         source=manifest.source,
         description=manifest.description,
         created=manifest.created,
+        notes=manifest.notes,
     )
 
 
@@ -71,6 +73,7 @@ def from_card(card: Any) -> Row:
         created=int(card.get("created") or 0),
         status=str((card.get("status") or {}).get("value") or ""),
         aliases=tuple(map(str, card.get("aliases") or ())),
+        notes=tuple(map(str, card.get("notes") or ())),
     )
 
 
@@ -140,5 +143,6 @@ def show(session: Session, model: str, as_json: bool) -> None:
             "installed": f"{datetime.datetime.fromtimestamp(row.created, datetime.UTC):%Y-%m-%d %H:%M} UTC",
             "status": row.status,
             "stands for": ", ".join(row.aliases),
+            "notes": " ".join(row.notes),
         }
     )

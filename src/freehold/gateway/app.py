@@ -42,6 +42,7 @@ ROUTES = (
     Entry("POST", "/api/pulls", control.begin_pull),
     Entry("GET", "/api/pulls/{pull}", control.get_pull),
     Entry("DELETE", "/api/pulls/{pull}", control.cancel_pull),
+    Entry("GET", "/api/pulls/{pull}/events", control.pull_events),
     Entry("GET", "/livez", health.livez, access="open"),
     Entry("GET", "/readyz", health.readyz, access="open"),
     Entry("GET", "/metrics", health.metrics, access="open"),

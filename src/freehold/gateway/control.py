@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 import freehold
 from freehold.errors import InvalidRequest
-from freehold.gateway.http import Json, read_json
+from freehold.fleet.patience import Patience
+from freehold.gateway.http import ClientGone, Json, UntilGone, read_json
 from freehold.gateway.services import Services
+from freehold.gateway.stream import Outgoing
+from freehold.protocol import sse
+from freehold.routing.pulls import Pull
 from freehold.store.names import is_path
 
 
@@ -39,20 +45,47 @@ async def list_pulls(services: Services, request: Request) -> Response:
 async def begin_pull(services: Services, request: Request) -> Response:
     body = await read_json(request, services.settings.max_body_bytes)
     for key, value in body.items():
-        if key not in {"reference", "name", "sha256"}:
+        if key not in {"reference", "name", "sha256", "stream"}:
             raise InvalidRequest(f"Unknown parameter: {key[:64]!r}.", param=key[:64], code="unknown_parameter")
-        if not isinstance(value, str | None):
-            raise InvalidRequest(f"Invalid type for {key!r}: expected a string.", param=key, code="invalid_type")
+        kind, said = (bool, "a boolean") if key == "stream" else (str, "a string")
+        if value is not None and not isinstance(value, kind):
+            raise InvalidRequest(f"Invalid type for {key!r}: expected {said}.", param=key, code="invalid_type")
     if not body.get("reference"):
         raise InvalidRequest("Missing required parameter: 'reference'.", param="reference", code="missing_required_parameter")
     if is_path(body["reference"]):
         raise InvalidRequest("A file is pulled on the server's own machine: freehold pull PATH.", param="reference")
     pull = services.pulls.begin(body["reference"], name=body.get("name"), sha256=body.get("sha256"))
-    return Json(pull.as_json(), status_code=202)
+    return PullEvents(services, pull) if body.get("stream") else Json(pull.as_json(), status_code=202)
+
+
+class PullEvents(Response):
+    """A pull as a stream of server-sent events: its JSON whenever that changes, at last with how it ended, then `[DONE]`.
+
+    A client that leaves does not end the pull.
+    """
+
+    def __init__(self, services: Services, pull: Pull):
+        super().__init__()
+        self._services = services
+        self._pull = pull
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientGone), Patience(self._services.settings.timeouts.write, ClientGone) as patience:
+            async with UntilGone(receive):
+                out = Outgoing(send, {}, patience)
+                async with contextlib.aclosing(self._services.pulls.watch(self._pull)) as states:
+                    async for state in states:
+                        await out.write(sse.encode(state) if state is not None else b": still at it\n\n")
+                await out.write(sse.DONE)
+                await out.close()
 
 
 async def get_pull(services: Services, request: Request) -> Response:
     return Json(services.pulls.get(request.path_params["pull"]).as_json())
+
+
+async def pull_events(services: Services, request: Request) -> Response:
+    return PullEvents(services, services.pulls.get(request.path_params["pull"]))
 
 
 async def cancel_pull(services: Services, request: Request) -> Response:

@@ -50,6 +50,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "quantization": facts.quantization if facts else None,
         "source": manifest.source,
         "description": manifest.description,
+        "notes": manifest.notes,
     }
 
 

