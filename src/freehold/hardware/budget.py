@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from freehold.hardware.gpu import Gpu
 from freehold.hardware.plan import HOST, Share
 from freehold.hardware.probe import Machine
 
@@ -71,4 +72,17 @@ def budget_of(machine: Machine, backends: Collection[str] = (), reserve: int | N
     if reserve is None:
         reserve = min(_LARGEST_RESERVE, max(_LEAST_RESERVE, memory.total // 16))
     host = Device(HOST, "cpu", memory.total, max(0, memory.available - reserve))
-    return Budget((host,), machine.cpu.usable)
+    gpus = [(kind, gpu) for gpu in machine.gpus if (kind := _interface(gpu, backends))]
+    kinds = [kind for kind, _ in gpus]
+    devices = [
+        Device(f"{kind}:{kinds[:index].count(kind)}", kind, gpu.memory_bytes, gpu.free_bytes, gpu.unified)
+        for index, (kind, gpu) in enumerate(gpus)
+    ]
+    return Budget((host, *devices), machine.cpu.usable)
+
+
+def _interface(gpu: Gpu, backends: Collection[str]) -> str | None:
+    """How the engine's build reaches a GPU: by the interface of its maker, else by Vulkan, which all have but Apple's."""
+    if gpu.kind in backends:
+        return gpu.kind
+    return "vulkan" if "vulkan" in backends and gpu.kind != "metal" else None

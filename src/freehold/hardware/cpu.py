@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.hardware import cgroup
-from freehold.hardware.files import cpu_list, table, text
+from freehold.hardware.files import cpu_list, number, table, text
 
 # Names in /proc/cpuinfo (x86 "flags", Arm "Features") of what llama.cpp has kernels for, and what people call them.
 _SETS = {
@@ -35,13 +35,18 @@ _SETS = {
 
 @dataclass(frozen=True)
 class Cpu:
-    """`usable` is how many processors this process may keep busy: its affinity, cut by a container's quota, at least 1."""
+    """`usable` is how many processors this process may keep busy: its affinity, cut by a container's quota, at least 1.
+
+    `fast_cores` are the physical cores among these that an engine's threads belong on, at least 1: of a hybrid processor the
+    performance cores, elsewhere all. A thread on a slow core would make the others wait at every barrier.
+    """
 
     model: str
     physical_cores: int
     logical_cpus: int
     usable: int
     instruction_sets: tuple[str, ...]
+    fast_cores: int = 1
 
 
 def linux_cpu(root: Path) -> Cpu:
@@ -52,13 +57,21 @@ def linux_cpu(root: Path) -> Cpu:
     allowed = cpu_list(table(root / "proc/self/status").get("Cpus_allowed_list"))
     usable = len(allowed & online if online else allowed) or logical
     quota = cgroup.cpu_quota(root)
+    time = math.floor(quota) if quota is not None else usable
+    fast = _fast(root, allowed & online if allowed else online)
     return Cpu(
-        model=info.get("model name") or text(root / "proc/device-tree/model") or info.get("Model") or "unknown",
+        model=info.get("model name") or _board(root) or info.get("Model") or "unknown",
         physical_cores=_physical(root, online) or logical,
         logical_cpus=logical,
-        usable=max(1, min(usable, math.floor(quota) if quota is not None else usable)),
+        usable=max(1, min(usable, time)),
         instruction_sets=named_sets((info.get("flags") or info.get("Features") or "").split()),
+        fast_cores=max(1, min(_physical(root, fast) or len(fast) or logical, usable, time)),
     )
+
+
+def _board(root: Path) -> str | None:
+    """Arm processors have no name of their own: the board's, or the computer's."""
+    return text(root / "proc/device-tree/model") or text(root / "sys/devices/virtual/dmi/id/product_name")
 
 
 def named_sets(flags: Iterable[str]) -> tuple[str, ...]:
@@ -73,6 +86,16 @@ def _online(root: Path) -> frozenset[int]:
         return listed
     lines = (text(root / "proc/cpuinfo") or "").splitlines()
     return frozenset(range(sum(line.startswith("processor") for line in lines)))
+
+
+def _fast(root: Path, cpus: frozenset[int]) -> frozenset[int]:
+    """Those of the processors that are of the fastest kind: Intel names the kinds, Arm gives each a capacity of up to 1024."""
+    performance = cpu_list(text(root / "sys/devices/cpu_core/cpus"))
+    if performance & cpus and cpu_list(text(root / "sys/devices/cpu_atom/cpus")):
+        return performance & cpus
+    capacity = {cpu: number(root / f"sys/devices/system/cpu/cpu{cpu}/cpu_capacity") or 0 for cpu in cpus}
+    best = max(capacity.values(), default=0)
+    return frozenset(cpu for cpu, value in capacity.items() if value >= 0.7 * best)
 
 
 def _physical(root: Path, online: Iterable[int]) -> int:

@@ -1,54 +1,64 @@
-"""GPUs, as their driver's own tool reports them: no library is loaded for it."""
+"""GPUs of a Linux machine: NVIDIA's by their driver's library, others by what the kernel shows."""
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from freehold.hardware.commands import NOT_FOUND, Ran, Runner
+from freehold.hardware.commands import Runner
 from freehold.hardware.files import text
 
-_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
-_VENDORS = {"0x1002": "AMD", "0x8086": "Intel", "0x10de": "NVIDIA"}
+GpuKind = Literal["cuda", "rocm", "vulkan", "metal"]
+VENDORS = {"0x1002": "AMD", "0x8086": "Intel", "0x10de": "NVIDIA"}
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """`memory_bytes` is 0 where the driver does not tell."""
+    """`memory_bytes` is what an engine may use of it at most, and `free_bytes` now; 0 where nobody tells.
+
+    `kind` is the engine's interface that suits it best, `index` its number among those of that kind. A `unified` one shares the
+    host's memory. `compute` is NVIDIA's compute capability ("8.9") or AMD's instruction set ("gfx1100").
+    """
 
     name: str
     memory_bytes: int
     driver: str
+    kind: GpuKind = "cuda"
+    index: int = 0
+    free_bytes: int = 0
+    unified: bool = False
+    compute: str = ""
 
 
-def linux_gpus(root: Path, run: Runner) -> tuple[tuple[Gpu, ...], str | None]:
-    """The NVIDIA GPUs, or none and the reason."""
-    ran = run(_QUERY)
-    if ran.code == 0:
-        gpus = _parse(ran.out)
-        return gpus, None if gpus else "nvidia-smi lists no GPU"
-    if ran.code == NOT_FOUND:
-        return (), _without_driver(root)
-    return (), f"nvidia-smi fails: {_said(ran)}"
+@dataclass(frozen=True)
+class Gpus:
+    """What was found, or why nothing was and what would change that."""
+
+    found: tuple[Gpu, ...] = ()
+    reason: str | None = None
+    remedy: str | None = None
 
 
-def _parse(listing: str) -> tuple[Gpu, ...]:
-    rows = csv.reader(listing.splitlines(), skipinitialspace=True)
-    return tuple(
-        Gpu(row[0], int(row[1]) * 2**20 if row[1].isdecimal() else 0, f"NVIDIA {row[2]}") for row in rows if len(row) == 3
-    )
+def linux_gpus(root: Path, run: Runner, nvml: Callable[[], Any]) -> Gpus:
+    """All GPUs that an engine could use. `nvml` gives NVIDIA's library as pynvml has it."""
+    from freehold.hardware.amd import amd_gpus
+    from freehold.hardware.intel import intel_gpus
+    from freehold.hardware.nvidia import nvidia_gpus
+    from freehold.hardware.vulkan import vulkan_devices
+
+    present = {VENDORS.get(text(card / "device/vendor") or "") for card in cards(root)}
+    vulkan = vulkan_devices(root, run)
+    nvidia = nvidia_gpus(root, run, nvml, "NVIDIA" in present)
+    others = (*amd_gpus(root, run, vulkan), *intel_gpus(root, vulkan))
+    if nvidia.found or others:
+        # A card that does not work is told even beside others that do.
+        return Gpus((*nvidia.found, *others), nvidia.reason if nvidia.remedy else None, nvidia.remedy)
+    return nvidia
 
 
-def _without_driver(root: Path) -> str:
-    """Why there is no nvidia-smi: no such card, or a card without its driver."""
-    seen = {_VENDORS.get(text(card / "device/vendor") or "") for card in (root / "sys/class/drm").glob("card?")}
-    if "NVIDIA" in seen:
-        return "an NVIDIA GPU is there, but no NVIDIA driver (nvidia-smi is not installed)"
-    others = sorted(vendor for vendor in seen if vendor)
-    return f"no NVIDIA driver; {' and '.join(others)} graphics are not used" if others else "no NVIDIA driver"
-
-
-def _said(ran: Ran) -> str:
-    lines = [line.strip() for line in (ran.out + "\n" + ran.err).splitlines() if line.strip()]
-    return lines[0].rstrip(".")[:200] if lines else f"exit code {ran.code}"
+def cards(root: Path) -> list[Path]:
+    """The folders of the kernel's graphics cards, without their connectors."""
+    folder = root / "sys/class/drm"
+    return sorted(path for path in folder.glob("card*") if path.name.removeprefix("card").isdecimal())

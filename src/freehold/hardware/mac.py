@@ -6,7 +6,7 @@ import re
 
 from freehold.hardware.commands import Runner
 from freehold.hardware.cpu import Cpu, named_sets
-from freehold.hardware.gpu import Gpu
+from freehold.hardware.gpu import Gpu, Gpus
 from freehold.hardware.memory import Memory
 from freehold.hardware.namespaces import Namespaces
 
@@ -21,6 +21,8 @@ _KEYS = (
     "hw.optional.arm.FEAT_DotProd",
     "hw.optional.arm.FEAT_I8MM",
     "hw.optional.arm.FEAT_BF16",
+    "hw.perflevel0.physicalcpu",
+    "iogpu.wired_limit_mb",
 )
 _FLAGS = {
     "hw.optional.neon": "asimd",
@@ -28,6 +30,7 @@ _FLAGS = {
     "hw.optional.arm.FEAT_I8MM": "i8mm",
     "hw.optional.arm.FEAT_BF16": "bf16",
 }
+_LARGE = 36 * 2**30
 NAMESPACES = Namespaces(
     False, "only Linux has network namespaces", "Workers share this machine's network here; a firewall can bar them from it."
 )
@@ -45,6 +48,7 @@ def mac_cpu(run: Runner) -> Cpu:
         logical_cpus=logical,
         usable=logical,
         instruction_sets=named_sets(given),
+        fast_cores=_whole(values.get("hw.perflevel0.physicalcpu")) or _whole(values.get("hw.physicalcpu")) or logical,
     )
 
 
@@ -57,13 +61,19 @@ def mac_memory(run: Runner) -> Memory:
     return Memory(total, min(total, sum(map(int, pages)) * int(page[1]) if page else 0))
 
 
-def mac_gpus(run: Runner) -> tuple[tuple[Gpu, ...], str | None]:
-    """Apple's own processors carry a GPU that shares their memory."""
+def mac_gpus(run: Runner) -> Gpus:
+    """Apple's own processors carry a GPU that shares their memory.
+
+    Metal may hold two thirds of it, of more than 36 GiB three quarters (MTLDevice.recommendedMaxWorkingSetSize), unless the
+    user has set another limit.
+    """
     values = _sysctl(run)
-    model = values.get("machdep.cpu.brand_string", "")
-    if model.startswith("Apple"):
-        return (Gpu(model, _whole(values.get("hw.memsize")), "Metal"),), None
-    return (), "no Apple GPU"
+    model, memory = values.get("machdep.cpu.brand_string", ""), _whole(values.get("hw.memsize"))
+    if not model.startswith("Apple"):
+        return Gpus((), "no Apple GPU")
+    limit = _whole(values.get("iogpu.wired_limit_mb")) * 2**20
+    limit = limit or (memory * 3 // 4 if memory > _LARGE else memory * 2 // 3)
+    return Gpus((Gpu(model, limit, "Metal", "metal", 0, min(limit, mac_memory(run).available), True),))
 
 
 def _sysctl(run: Runner) -> dict[str, str]:

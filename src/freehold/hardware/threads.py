@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import os
+import platform
 from pathlib import Path
 
-from freehold.hardware.cgroup import cpu_quota
+from freehold.hardware import mac
+from freehold.hardware.commands import Runner
+from freehold.hardware.commands import run as run_program
+from freehold.hardware.cpu import linux_cpu
 
 
-def engine_threads(root: Path = Path("/")) -> int:
-    """The physical cores this process may use: a second thread on the same core slows llama.cpp's matrix kernels down.
+def engine_threads(root: Path = Path("/"), run: Runner = run_program, system: str | None = None) -> int:
+    """The physical cores this process may use, of a hybrid processor the fast ones.
 
-    `root` is where sys/ is looked for. Without it, the usable processors are counted.
+    A second thread on the same core slows llama.cpp's matrix kernels down, and one on a slow core makes all others wait.
     """
-    usable = _usable()
-    cores = set()
-    for cpu in usable:
-        siblings = root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
-        try:
-            cores.add(siblings.read_text(encoding="ascii").strip())
-        except OSError:
-            cores.add(str(cpu))
-    quota = cpu_quota(root)
-    return max(1, min(len(cores), math.floor(quota) if quota is not None else len(cores)))
-
-
-def _usable() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
+    if (system or platform.system()) == "Darwin":
+        return mac.mac_cpu(run).fast_cores
+    return linux_cpu(root).fast_cores
