@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import save
-from soak import crashes, disconnects, overload, requests, slow
+from soak import crashes, disconnects, files, overload, requests, slow
 
 ITEMS = {
     "short-fake": requests.short_fake,
@@ -22,6 +22,7 @@ ITEMS = {
     "connections": slow.connections,
     "disconnects": disconnects.disconnects,
     "crash-loop": crashes.crash_loop,
+    "damaged-files": files.damaged_files,
 }
 
 

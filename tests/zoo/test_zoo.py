@@ -15,7 +15,7 @@ from tests.conftest import Server, fake_model, serving
 from tests.zoo.build import Shape, write
 from tests.zoo.shapes import zoo
 
-SHAPES = [shape for shape in zoo() if shape.parts == 1]
+SHAPES = zoo()
 ENGINE = {
     "FREEHOLD_PRELOAD": "false",
     "FREEHOLD_DEFAULT_CHAT": "fake",

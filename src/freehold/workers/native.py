@@ -45,6 +45,8 @@ def arguments(config: LlamaConfig, address: str) -> list[str]:
     ]
     for option, path in (("--chat-template-file", config.chat_template), ("--mmproj", config.projector)):
         given += [option, path] if path else []
+    if config.projector:  # as with the library: no player of the machine gets what is no image
+        given += ["--video-ffmpeg-dir", "/nonexistent"]
     return given
 
 
