@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv
 SDK_JS := tests/sdk/js
 
-.PHONY: up test check bench soak docs lock clean
+.PHONY: up test check catalogue-check bench soak docs lock clean
 
 up: .venv/installed
 	@$(BIN)/freehold up $(ARGS)
@@ -17,6 +17,9 @@ check: .venv/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/generate_docs.py --check
+
+catalogue-check: .venv/installed-dev
+	@$(BIN)/python scripts/catalogue_check.py $(ARGS)
 
 bench: .venv/installed-dev
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -11,6 +11,7 @@ PAGES = {
     "settings.md": "freehold.settings",
     "parameters.md": "freehold.protocol.reference",
     "cli.md": "freehold.cli.reference",
+    "catalogue.md": "freehold.store.catalogue.page",
 }
 
 

@@ -39,7 +39,17 @@ COMMANDS = {
         "Install models: of the catalogue, Hugging Face, Ollama's registry, PyPI, an address, or a file.",
     ),
     "list": Entry("freehold.cli.models", "list_", "List the installed models."),
-    "show": Entry("freehold.cli.models", "show", "Show all that is known about a model."),
+    "show": Entry(
+        "freehold.cli.models",
+        "show",
+        "Show all that is known about a model, also about one of the catalogue that is not installed.",
+    ),
+    "models": Entry(
+        "freehold.cli.catalogue",
+        "models",
+        "List the models of the catalogue: what they are good for, and whether they fit here.",
+    ),
+    "recommend": Entry("freehold.cli.recommend", "recommend", "Say which model to run on this machine, and why."),
     "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),
     "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),
     "tune": Entry("freehold.cli.tune", "tune", "Measure how a model runs fastest on this machine, and run it so from now on."),

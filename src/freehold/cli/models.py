@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from freehold.cli.client import ServerError
 from freehold.cli.output import count_of, print_json, print_pairs, print_table
 from freehold.cli.session import Session, json_option, warn, with_session
+from freehold.errors import NotInstalled
 from freehold.store.disk import megabytes
 
 if TYPE_CHECKING:
+    from freehold.store.catalogue.entry import Entry
     from freehold.store.manifest import Manifest
 
 
@@ -123,9 +126,13 @@ Examples:
 @json_option
 @with_session()
 def show(session: Session, model: str, as_json: bool) -> None:
-    """Show all that is known about a model."""
-    server = session.server_if_any()
-    row = from_card(server.model(model)) if server is not None else from_manifest(session.store.get(model))
+    """Show all that is known about a model, also about one of the catalogue that is not installed."""
+    try:
+        row = _installed(session, model)
+    except (NotInstalled, ServerError) as error:
+        entry = _of_catalogue(session, model, error)
+        _show_entry(session, entry, as_json)
+        return
     if as_json:
         print_json(row.as_json())
         return
@@ -146,3 +153,30 @@ def show(session: Session, model: str, as_json: bool) -> None:
             "notes": " ".join(row.notes),
         }
     )
+
+
+def _installed(session: Session, model: str) -> Row:
+    server = session.server_if_any()
+    return from_card(server.model(model)) if server is not None else from_manifest(session.store.get(model))
+
+
+def _of_catalogue(session: Session, model: str, error: NotInstalled | ServerError) -> Entry:
+    """The catalogue's entry of a model that is not installed. Raises the error that said so for a name it does not have."""
+    from freehold.store import catalogue
+
+    missing = isinstance(error, NotInstalled) or error.code == "model_not_found"
+    entry = catalogue.find(model, session.settings.data_dir) if missing else None
+    if entry is None:
+        raise error
+    return entry
+
+
+def _show_entry(session: Session, entry: Entry, as_json: bool) -> None:
+    from freehold.cli.catalogue import describe, this_machine
+    from freehold.routing.cards import cards
+
+    here = this_machine(session)
+    if as_json:
+        print_json({"installed": False, **cards([entry], here)[0]})
+    else:
+        describe(entry, here)

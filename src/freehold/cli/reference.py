@@ -12,8 +12,8 @@ In a checkout the command is `.venv/bin/freehold`; after `pip install .` it is `
 error and an exit code: 1 for an error, 2 for a mistake in the command or the settings, 130 after Ctrl-C. `FREEHOLD_DEBUG=1`
 adds the traceback. Results go to standard output, progress and warnings to standard error, so both can be piped apart.
 
-`list`, `show`, `pull`, `rm`, `ps`, `doctor` and `version` print JSON with `--json`. Commands talk to the running server where
-one runs, and work on the data folder where none does."""
+`list`, `show`, `models`, `recommend`, `pull`, `rm`, `ps`, `doctor` and `version` print JSON with `--json`. Commands talk to
+the running server where one runs, and work on the data folder where none does."""
 
 _WIDTH = 100
 

@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
-from freehold.gateway import control, health, inference, models
+from freehold.gateway import catalogue, control, health, inference, models
 from freehold.gateway.middleware import Cors, Edge
 from freehold.gateway.services import Services
 
@@ -38,6 +38,7 @@ ROUTES = (
     Entry("DELETE", "/v1/models/{model:path}", models.delete_model),
     Entry("GET", "/api/version", control.version),
     Entry("GET", "/api/ps", control.workers),
+    Entry("GET", "/api/catalogue", catalogue.list_catalogue),
     Entry("GET", "/api/pulls", control.list_pulls),
     Entry("POST", "/api/pulls", control.begin_pull),
     Entry("GET", "/api/pulls/{pull}", control.get_pull),

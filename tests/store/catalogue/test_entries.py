@@ -133,7 +133,9 @@ def test_the_data_files_are_written_as_the_checker_writes_them() -> None:
     folder = files("freehold.store.catalogue") / "data"
     for part in read.PARTS:
         text = (folder / f"{part}.json").read_text(encoding="utf-8")
-        assert write.dumps(json.loads(text)["entries"]) == text
+        data = json.loads(text)
+        assert write.dumps(data["entries"], data.get("quality_basis", "")) == text
+        assert bool(data.get("quality_basis")) is any(entry.get("quality") for entry in data["entries"])
 
 
 def test_the_catalogue_is_read_on_first_use_and_quickly() -> None:

@@ -46,6 +46,6 @@ def test_the_starter_models_are_entries_with_the_same_pins() -> None:
         entry = catalogue.find(starter.name)
         assert entry
         (weights,) = entry.variant.files
-        assert weights.reference == f"{starter.source}/{starter.members[0].path}"
+        assert weights.reference == f"{starter.source}:{starter.members[0].path}"
         assert (weights.sha256, weights.size) == (starter.members[0].sha256, starter.members[0].size)
         assert entry.verified

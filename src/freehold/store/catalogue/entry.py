@@ -124,6 +124,15 @@ class Variant:
         """Whether every file has its digest here."""
         return all(file.sha256 for file in self.files)
 
+    @property
+    def standing(self) -> str:
+        """How far its files can be trusted to be what they are said to be, in one sentence."""
+        if self.note:
+            return self.note
+        if self.pinned:
+            return "Digests as others publish them, not yet compared with the source: a pull takes nothing else."
+        return "No digest is known here: a pull takes what the source says its file's digest is."
+
 
 @dataclass(frozen=True)
 class Size:
@@ -166,7 +175,16 @@ class Entry:
 
     @property
     def served(self) -> bool:
-        return self.engine in SERVED_ENGINES and not set(self.tasks) <= {"rerank"}
+        return not self.unserved
+
+    @property
+    def unserved(self) -> str:
+        """Why this Freehold does not serve it, in one sentence; "" when it does."""
+        if self.engine not in SERVED_ENGINES:
+            return f"It needs {self.engine}, which this version of Freehold does not have."
+        if set(self.tasks) <= {"rerank"}:
+            return "It ranks documents, and no endpoint of this version does that."
+        return ""
 
     @property
     def variant(self) -> Variant:
@@ -196,6 +214,11 @@ class Entry:
         if bits is None or None in sizes or not weights:
             return None
         return Size(round(self.parameters * bits / 8) + sum(filter(None, sizes)), True)
+
+    def projector_bytes(self, variant: Variant | None = None) -> int:
+        """Bytes of the file that turns images into tokens, as far as they can be told; 0 for models without one."""
+        variant = variant or self.variant
+        return sum(self._estimate(variant, file) or 0 for file in variant.of_role("projector"))
 
     def _estimate(self, variant: Variant, file: Download) -> int | None:
         if file.size is not None:

