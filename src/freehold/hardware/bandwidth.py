@@ -30,6 +30,11 @@ _PUBLISHED: Mapping[str, float] = MappingProxyType(
         "L40": 864e9,
         "L4": 300e9,
         "A40": 696e9,
+        "RTX 6000 Ada": 960e9,
+        "RTX A6000": 768e9,
+        "RTX A5000": 768e9,
+        "RTX A4000": 448e9,
+        "GB10": 273e9,
         "A10G": 600e9,
         "A10": 600e9,
         "T4": 320e9,
@@ -82,9 +87,14 @@ _PUBLISHED: Mapping[str, float] = MappingProxyType(
 
 
 def of_gpu(name: str) -> float | None:
-    """Bytes a second of a GPU's memory as its maker publishes it; None for one that is not in the table."""
-    words = [known for known in _PUBLISHED if re.search(rf"(?<!\w){re.escape(known)}(?!\w)", name, re.IGNORECASE)]
-    return _PUBLISHED[max(words, key=len)] if words else None
+    """Bytes a second of a GPU's memory as its maker publishes it; None for one that is not in the table. A slice of a divided
+    GPU ("… MIG 2g.20gb") has its share: so many of seven."""
+    plain = re.sub(r"\((?:R|tm)\)", "", name, flags=re.IGNORECASE)
+    words = [known for known in _PUBLISHED if re.search(rf"(?<!\w){re.escape(known)}(?!\w)", plain, re.IGNORECASE)]
+    if not words:
+        return None
+    part = re.search(r"MIG (\d)g\.", name)
+    return _PUBLISHED[max(words, key=len)] * (int(part[1]) / 7 if part else 1)
 
 
 def measure(memory: Memory, cores: int, deadline: float = DEADLINE) -> float:

@@ -61,7 +61,10 @@ def _reason(needed: int, least: int, free: Mapping[str, int], context: int, smal
         instead.append(f"{context:,} tokens of context")
     if smaller:
         instead.append(f"a {smaller[0]} file of about {smaller[1] / GIB:.1f} GiB")
-    return f"{said} {' or '.join(instead).capitalize()} would fit." if instead else f"{said} No smaller form of it would fit."
+    if not instead:
+        return f"{said} No smaller form of it would fit."
+    would = " or ".join(instead)
+    return f"{said} {would[:1].upper()}{would[1:]} would fit."
 
 
 def _longest(shape: Shape, least: int, fits: Fits) -> int:

@@ -64,7 +64,7 @@ def _rates(machine: Machine, budget: Budget, backends: frozenset[str]) -> tuple[
     by_device, notes = {HOST: host}, []
     reached = [gpu for gpu in machine.gpus if gpu.kind in backends or ("vulkan" in backends and gpu.kind != "metal")]
     for device, gpu in zip(budget.gpus, reached, strict=True):
-        published = bandwidth.of_gpu(gpu.name)
+        published = bandwidth.of_gpu(gpu.name) or (host if gpu.unified else None)
         by_device[device.name] = published or _USUAL_GPU
         if published is None:
             notes.append(f"The bandwidth of {gpu.name} is not known; {_USUAL_GPU / 1e9:.0f} GB/s are assumed.")

@@ -1,0 +1,108 @@
+"""Recommendations on recorded machines, with the engine builds that they have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from freehold.fleet import builds
+from freehold.hardware import tuning
+from freehold.hardware.fit import Plan
+from freehold.hardware.plan import HOST, Knobs
+from freehold.hardware.tuning import Speed, Tuned
+from freehold.routing.advice import Candidate, recommend
+from freehold.routing.here import here_of
+from freehold.settings import Settings
+from freehold.store import catalogue
+from tests.hardware.recorded import read
+
+GIB = 2**30
+ENTRIES = catalogue.all()
+
+
+def settings(tmp_path: Path, **memory: object) -> Settings:
+    return Settings(data_dir=tmp_path / "data", memory=memory)  # type: ignore[arg-type]
+
+
+def install(data_dir: Path, backend: builds.Backend) -> None:
+    """A build as `freehold engine install` leaves it, without the engine."""
+    staged = builds.folder(data_dir) / "b1"
+    staged.mkdir(parents=True)
+    made = builds.Build(backend, "wheel", backend, "llama.cpp", builds.pin("wheel"))
+    builds.commit(builds.folder(data_dir), made, staged)
+
+
+def pick(recorded: str, tmp_path: Path, backend: builds.Backend | None = None) -> tuple[Candidate, tuple[str, ...]]:
+    if backend:
+        install(tmp_path / "data", backend)
+    here = here_of(read(recorded).probe(tmp_path), settings(tmp_path))
+    assert not here.budget.shortfalls(())
+    # the host's bandwidth is this machine's: a recorded one has its own
+    here = replace(here, rates=replace(here.rates, bandwidth={**here.rates.bandwidth, HOST: 40e9}))  # type: ignore[union-attr,type-var]
+    advice = recommend(ENTRIES, "chat", here)
+    assert advice.pick
+    return advice.pick, advice.notes
+
+
+@pytest.mark.parametrize(
+    ("recorded", "backend", "least", "most"),
+    [
+        ("laptop", None, 4e9, 22e9),
+        ("container", None, 0.5e9, 5e9),
+        ("raspberry-pi-5", None, 2e9, 9e9),
+        ("gpu-24gb", "cuda", 24e9, 36e9),
+        ("gpu-8gb", "cuda", 7e9, 36e9),
+        ("two-gpus", "cuda", 24e9, 36e9),
+        ("amd-gpu", "rocm", 12e9, 36e9),
+        ("intel-arc", "vulkan", 12e9, 36e9),
+        ("wsl", "cuda", 7e9, 36e9),
+        ("mig", "cuda", 24e9, 36e9),
+        ("unified-gb10", "cuda", 24e9, 130e9),
+        ("mac-m3-pro", "metal", 4e9, 22e9),
+    ],
+)
+def test_a_recorded_machine_gets_a_model_of_a_sensible_size(
+    tmp_path: Path, recorded: str, backend: builds.Backend | None, least: float, most: float
+) -> None:
+    found, notes = pick(recorded, tmp_path, backend)
+    assert least <= found.entry.parameters <= most, found.name
+    assert isinstance(found.outcome, Plan)
+    assert any("estimates" in note for note in notes)
+    if backend and found.entry.active is None:
+        assert found.outcome.gpu_layers > 0
+
+
+def test_a_gpu_that_no_build_reaches_is_said_and_not_counted(tmp_path: Path) -> None:
+    found, notes = pick("gpu-24gb", tmp_path)
+    assert isinstance(found.outcome, Plan)
+    assert {share.device for share in found.outcome.memory} == {HOST}
+    assert any("RTX 4090" in note and "cuda" in note for note in notes)
+
+
+def test_memory_that_loaded_models_hold_counts_as_free_and_the_settings_limit_it(tmp_path: Path) -> None:
+    machine = read("laptop").probe(tmp_path)
+    usual = here_of(machine, settings(tmp_path), speeds=False).budget.host.free_bytes
+    assert here_of(machine, settings(tmp_path), held=GIB, speeds=False).budget.host.free_bytes == usual + GIB
+    assert here_of(machine, settings(tmp_path), held=999 * GIB, speeds=False).budget.host.free_bytes < machine.memory.total
+    assert here_of(machine, settings(tmp_path, budget="1 GiB"), speeds=False).budget.host.free_bytes == GIB
+
+
+def test_what_was_tuned_on_this_machine_is_told_as_measured(tmp_path: Path) -> None:
+    machine = read("laptop").probe(tmp_path)
+    entry = catalogue.find("qwen3:4b")
+    assert entry
+    digest = entry.variant.files[0].sha256
+    assert digest
+    data = tmp_path / "data"
+    known = builds.versions(builds.folder(data))
+    done = Speed(prefill=321.0, decode=12.5)
+    tuning.save(
+        data, Tuned(f"sha256:{digest}", tuning.fingerprint(machine), known["prebuilt"], Knobs(), "f16", 1, done, Speed(), 1)
+    )
+    here = here_of(machine, settings(tmp_path), speeds=False)
+    speed = here.measured(digest)
+    assert speed
+    assert (speed.decode, speed.prefill, speed.measured) == (12.5, 321.0, True)
+    assert here.measured("0" * 64) is None
