@@ -47,7 +47,7 @@ def test_models_are_listed_with_what_they_are_good_for_and_whether_they_fit(fold
     shown = run(folder, "models", "llama3.1").out.splitlines()
     assert shown[0].split("  ")[0] == "NAME"
     row = next(line for line in shown if line.startswith("llama3.1:8b "))
-    assert re.search(r"8\.0B\s+~4\.9 GB\s+131,072\s+chat, tools\s+Llama 3\.1 Community License\s+(yes|no)", row)
+    assert re.search(r"8\.0B\s+~4\.9 GB\s+131,072\s+chat, tools\s+Llama 3\.1 Community License\s+pinned\s+(yes|no)", row)
     assert any("freehold recommend" in line for line in shown)
 
 

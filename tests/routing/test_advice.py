@@ -179,7 +179,7 @@ def test_cards_say_all_that_is_known_and_select_finds_by_words_and_task() -> Non
     assert select(ENTRIES, "no such thing") == []
     shown = card(ENTRIES[0])
     assert shown["fits"] is None
-    assert shown["variants"][0]["verified"]
+    assert shown["variants"][0]["trust"] == "verified"
     here = MACHINES["a laptop with 8 GB"]
     fitting = cards(select(ENTRIES, "llama3"), here, fitting=True)
     everything = cards(select(ENTRIES, "llama3"), here)

@@ -14,7 +14,7 @@ from freehold.store.disk import megabytes
 if TYPE_CHECKING:
     from freehold.routing.advice import Candidate, Here
 
-HEADERS = ("NAME", "PARAMETERS", "SIZE", "CONTEXT", "TASKS", "LICENSE", "FITS", "GOOD FOR")
+HEADERS = ("NAME", "PARAMETERS", "SIZE", "CONTEXT", "TASKS", "LICENSE", "FILES", "FITS", "GOOD FOR")
 
 
 @click.command(
@@ -83,6 +83,7 @@ def _cells(entry: Entry, found: Candidate | None) -> tuple[str, ...]:
         f"{entry.context:,}" if entry.context else "",
         ", ".join(entry.tasks),
         entry.license,
+        entry.variant.trust,
         fit_of(entry, found),
         entry.good_for,
     )

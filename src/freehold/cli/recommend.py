@@ -39,14 +39,15 @@ def recommend(session: Session, task: Task, as_json: bool) -> None:
     if as_json:
         print_json(advice_card(advice))
         return
-    _print(advice, here)
+    installed = advice.pick is not None and session.store.has(advice.pick.name)
+    _print(advice, here, installed)
 
 
-def _print(advice: Advice, here: Here) -> None:
+def _print(advice: Advice, here: Here, installed: bool) -> None:
     if advice.pick is None:
         print(f"No model of the catalogue for {advice.task} fits this machine.")
     else:
-        _print_pick(advice.pick, advice.task, here)
+        _print_pick(advice.pick, advice.task, here, installed)
     if advice.faster:
         print(f"\nFaster: {_line(advice.faster, advice.task)}")
     for candidate, why in advice.better:
@@ -56,13 +57,12 @@ def _print(advice: Advice, here: Here) -> None:
         print(printable(note))
 
 
-def _print_pick(pick: Candidate, task: Task, here: Here) -> None:
+def _print_pick(pick: Candidate, task: Task, here: Here, installed: bool) -> None:
     from freehold.hardware.plan import Plan
 
     entry, plan = pick.entry, pick.outcome
     assert isinstance(plan, Plan)  # noqa: S101 - a pick fits
     print(f"For {task}, run {pick.name} ({pick.variant.quantization}) here.\n")
-    served = "" if task == "embedding" else f" && freehold up --model {pick.name}"
     print_pairs(
         {
             "what": f"{entry.title}. {entry.good_for}",
@@ -73,11 +73,19 @@ def _print_pick(pick: Candidate, task: Task, here: Here) -> None:
             "download": size_of(entry),
             "license": entry.license,
             "digests": pick.variant.standing,
-            "run it": f"freehold pull {pick.name}{served}",
+            "run it": " && ".join(_commands(pick, task, installed)),
         }
     )
     for note in plan.notes:
         print(f"{'':10}{printable(note)}")
+
+
+def _commands(pick: Candidate, task: Task, installed: bool) -> list[str]:
+    """What to type; an embedding model is served by its name as soon as it is there."""
+    pull = [] if installed else [f"freehold pull {pick.name}"]
+    if task == "embedding":
+        return pull or ["freehold up"]
+    return [*pull, f"freehold up --model {pick.name}"]
 
 
 def memory(pick: Candidate, plan: Plan, here: Here) -> str:

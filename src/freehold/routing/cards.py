@@ -55,8 +55,7 @@ def _variant(entry: Entry, variant: Variant) -> dict[str, Any]:
         "quantization": variant.quantization,
         "size": size.bytes if size else None,
         "size_estimated": size.estimated if size else None,
-        "verified": variant.verified,
-        "pinned": variant.pinned,
+        "trust": variant.trust,
         "note": variant.standing,
         "files": [asdict(file) for file in variant.files],
     }

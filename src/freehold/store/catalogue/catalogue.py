@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +24,10 @@ class Catalogue:
     @functools.cached_property
     def _index(self) -> dict[str, Entry]:
         index: dict[str, Entry] = {}
+        families = Counter(entry.family.lower() for entry in self.entries)
         for entry in self.entries:
-            for name in (entry.name, *entry.aliases, *((entry.family,) if entry.default else ())):
+            usual = entry.default or families[entry.family.lower()] == 1
+            for name in (entry.name, *entry.aliases, *((entry.family,) if usual else ())):
                 index.setdefault(name.lower(), entry)
         return index
 

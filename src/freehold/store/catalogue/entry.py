@@ -125,6 +125,11 @@ class Variant:
         return all(file.sha256 for file in self.files)
 
     @property
+    def trust(self) -> Literal["verified", "pinned", "unpinned"]:
+        """In a word: seen at its source; held to a digest that nobody has seen there yet; held to what the source says."""
+        return "verified" if self.verified else "pinned" if self.pinned else "unpinned"
+
+    @property
     def standing(self) -> str:
         """How far its files can be trusted to be what they are said to be, in one sentence."""
         if self.note:

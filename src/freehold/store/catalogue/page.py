@@ -20,6 +20,8 @@ _HEADINGS = {
     "image": "Images (not served)",
 }
 
+_HEAD = "| name | parameters | size | context | licence | files | good for |\n|---|---|---|---|---|---|---|"
+
 _INTRODUCTION = """# Catalogue
 
 {count} models under the names that people type: what each is good for, its licence, its files and their digests.
@@ -109,9 +111,7 @@ def markdown() -> str:
     parts = [_INTRODUCTION.format(count=len(entries), basis=basis)]
     for part, heading in _HEADINGS.items():
         rows = "\n".join(_rows(read.built_in_part(part)))
-        parts.append(
-            f"### {heading}\n\n| name | parameters | size | context | licence | good for |\n|---|---|---|---|---|---|\n{rows}"
-        )
+        parts.append(f"### {heading}\n\n{_HEAD}\n{rows}")
     return "\n\n".join(parts)
 
 
@@ -124,6 +124,7 @@ def _rows(entries: tuple[Entry, ...]) -> Iterator[str]:
             "" if size is None else ("~" if size.estimated else "") + megabytes(size.bytes),
             f"{entry.context:,}" if entry.context else "",
             entry.license,
+            entry.variant.trust,
             entry.good_for,
         )
         yield f"| {' | '.join(cells)} |"
