@@ -140,7 +140,7 @@ class Unavailable(FreeholdError):
     status = 503
     code = "unavailable"
 
-    def __init__(self, message: str, *, retry_after: float = 1.0, code: str | None = None):
+    def __init__(self, message: str, *, retry_after: float | None = 1.0, code: str | None = None):
         super().__init__(message, code=code, retry_after=retry_after)
 
 

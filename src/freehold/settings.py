@@ -70,9 +70,24 @@ class QueueSettings(_Section):
 
 
 class EngineSettings(_Section):
-    slots: int = Field(4, ge=1, le=256, description="Requests a model serves at the same time.")
+    slots: int = Field(
+        0, ge=0, le=256, description="Requests a model serves at the same time; 0 lets the plan choose by memory and cores."
+    )
     context: int = Field(
-        4096, ge=128, le=16_777_216, description="Tokens of context for each request, capped by the model's own."
+        4096,
+        ge=128,
+        le=16_777_216,
+        description="Tokens of context for each request, capped by the model's own, and by memory where that is short.",
+    )
+    kv_type: KvSetting = Field(
+        "auto",
+        description="Number format of the KV cache; `auto` is f16, or q8_0 where memory is short and the model takes it.",
+    )
+    prompt_cache_mib: int = Field(
+        0,
+        ge=0,
+        le=1_048_576,
+        description="MiB for each chat model in which prompts that left their slot are kept; planned memory.",
     )
     max_output_tokens: int = Field(2048, ge=1, description="Tokens generated when the request sets no limit.")
     threads: int = Field(0, ge=0, le=1024, description="Threads of a model's engine; 0 chooses the usable physical cores.")
@@ -87,13 +102,12 @@ class EngineSettings(_Section):
 class MemorySettings(_Section):
     budget: Size | Literal["auto"] = Field(
         "auto",
-        description='Host memory for all models together, such as "12 GiB"; `auto` is what the machine, or its container, has '
-        "beside a reserve for everything else.",
+        description='Host memory for all models together, such as "12 GiB"; `auto` is what is available when the '
+        "server starts, less the reserve. A second look is taken before each load.",
     )
     reserve: Size | Literal["auto"] = Field(
-        "auto", description="Host memory that `auto` leaves to everything else; by itself an eighth, at least 1 GiB."
+        "auto", description="Host memory that `auto` leaves to everything else; by itself a sixteenth, 128 MiB to 1 GiB."
     )
-    gpu_reserve: Size = Field("512 MiB", validate_default=True, description="Memory of each GPU that models leave free.")
     keep_alive: Stayed = Field(
         "30m",
         validate_default=True,

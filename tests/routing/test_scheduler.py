@@ -46,6 +46,9 @@ class Workers:
             self.most = max(self.most, len(self.loaded))
         return name
 
+    def effective(self, model: str) -> Plan | None:
+        return None
+
     async def stop(self, model: str) -> None:
         await asyncio.sleep(0)
         if model in self.loaded:
@@ -57,7 +60,7 @@ def scheduler(
     size: int = 10, timeout: float = 5.0, budget: int = 100, turn: float = 0.05, workers: Workers | None = None
 ) -> Scheduler:
     memory = MemorySettings(turn=turn)
-    return Scheduler(QueueSettings(size=size, timeout=timeout), workers or Workers(), memory, {"host": budget})
+    return Scheduler(QueueSettings(size=size, timeout=timeout), workers or Workers(), memory, budget={"host": budget})
 
 
 class Request:

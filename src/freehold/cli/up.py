@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def up(
     listener = bind(settings)  # before anything slow is imported: who connects now waits, and is not refused
     try:
         _prepare_folder(settings.data_dir)
-        _run(settings, listener)
+        _run(settings, listener, lambda: load(config, flags))
     finally:
         listener.close()
 
@@ -72,19 +73,20 @@ def _prepare_folder(folder: Path) -> None:
         ) from None
 
 
-def _run(settings: Settings, listener: object) -> None:
+def _run(settings: Settings, listener: object, read: Callable[[], Settings]) -> None:
     import uvloop
 
     from freehold.gateway.server import serve
-    from freehold.hardware.threads import engine_threads
+    from freehold.hardware.probe import probe
+    from freehold.routing.planner import Home
     from freehold.store.store import Store
 
     async def during(services: Services) -> None:
         await _start_models(services, _base_url(settings, listener))
 
-    threads = settings.engine.threads or engine_threads()
+    home = Home.of(probe(), settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, Store(settings.data_dir), listener, threads, during))  # type: ignore[arg-type]
+        runner.run(serve(settings, Store(settings.data_dir), listener, home, during=during, read=read))  # type: ignore[arg-type]
 
 
 def _base_url(settings: Settings, listener: object) -> str:
@@ -126,7 +128,9 @@ async def _start_model(services: Services, name: str, progress: Board) -> None:
         await _follow(services, pull, name, progress)
     if services.settings.preload:
         progress.note(name, "loading")
-        await services.scheduler.load(services.catalog.resolve(name).deployment)
+        entry = services.catalog.resolve(name)
+        entry.check()
+        await services.scheduler.load(entry.deployment, entry.stay)
         progress.note(name, "ready")
 
 

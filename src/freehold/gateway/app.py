@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
 from freehold.gateway import catalogue, control, health, inference, models
+from freehold.gateway.auth import HostCheck
 from freehold.gateway.middleware import Cors, Edge
+from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
 
 Handler = Callable[[Services, Request], Awaitable[Response]]
@@ -50,13 +52,18 @@ ROUTES = (
 )
 
 
-def build_app(services: Services) -> ASGIApp:
-    """The ASGI application over a set of services."""
+def build_app(live: Live) -> ASGIApp:
+    """The ASGI application over the services that are in force."""
     paths = dict.fromkeys(entry.path for entry in ROUTES)
-    resources = [_Resource(services, [entry for entry in ROUTES if entry.path == path]) for path in paths]
+    resources = [_Resource(live, [entry for entry in ROUTES if entry.path == path]) for path in paths]
     routes = [Route(resource.path, resource, methods=None) for resource in resources]
     router = Router(routes, redirect_slashes=False, default=_unknown)
-    return Cors(Edge(router, services.traffic, services.hosts, services.telemetry), services.hosts)
+    services = live.now
+
+    def hosts() -> HostCheck:
+        return live.now.hosts
+
+    return Cors(Edge(router, services.traffic, hosts, services.telemetry), hosts)
 
 
 class _Resource:
@@ -65,9 +72,9 @@ class _Resource:
     The key is checked by the route that matched, never by the path as sent: two readings of a path cannot differ.
     """
 
-    def __init__(self, services: Services, entries: Sequence[Entry]):
+    def __init__(self, live: Live, entries: Sequence[Entry]):
         self.path = entries[0].path
-        self._services = services
+        self._live = live
         self._entries = {entry.method: entry for entry in entries}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,9 +84,10 @@ class _Resource:
             raise MethodNotAllowed(f"Not allowed: {_line(scope)}. Allowed: {', '.join(self._entries)}.", tuple(self._entries))
         scope["freehold.route"] = entry.path
         request = Request(scope, receive)
+        services = self._live.now
         if entry.access == "key":
-            self._services.key(request.headers)
-        response = await entry.handler(self._services, request)
+            services.key(request.headers)
+        response = await entry.handler(services, request)
         await response(scope, receive, send)
 
 

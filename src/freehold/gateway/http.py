@@ -36,6 +36,8 @@ def error_response(error: FreeholdError) -> Json:
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    elif error.status == 503:
+        headers["x-should-retry"] = "false"  # what OpenAI's SDKs heed: it would only be told the same again
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):

@@ -57,6 +57,7 @@ async def _answer(services: Services, request: Request, kind: Any, planner: Call
     parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
     entry = find(services, parsed.value.model)
     request.scope["freehold.model"] = entry.manifest.name
+    entry.check()
     ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
     headers = {"x-freehold-ignored": ignored} if ignored else {}
     plan = planner(parsed.value, entry.target)

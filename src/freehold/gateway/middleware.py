@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -52,7 +53,7 @@ class Traffic:
 class Cors(CORSMiddleware):
     """Tells browsers what a page of an allowed origin may do and read. All others are left to the edge, which refuses them."""
 
-    def __init__(self, app: ASGIApp, hosts: HostCheck):
+    def __init__(self, app: ASGIApp, hosts: Callable[[], HostCheck]):
         super().__init__(
             app, allow_methods=("GET", "POST", "DELETE"), allow_headers=("*",), expose_headers=_EXPOSED, max_age=600
         )
@@ -61,7 +62,7 @@ class Cors(CORSMiddleware):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = next((value for name, value in scope.get("headers", ()) if name == b"origin"), None)
         host = next((value for name, value in scope.get("headers", ()) if name == b"host"), b"")
-        if origin is None or not self._hosts.allows(origin.decode("latin-1"), host.decode("latin-1")):
+        if origin is None or not self._hosts().allows(origin.decode("latin-1"), host.decode("latin-1")):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -73,7 +74,7 @@ class Cors(CORSMiddleware):
 class Edge:
     """Request id, Host and Origin, draining, counting, and the last resort for what nobody caught."""
 
-    def __init__(self, app: ASGIApp, traffic: Traffic, hosts: HostCheck, telemetry: Telemetry):
+    def __init__(self, app: ASGIApp, traffic: Traffic, hosts: Callable[[], HostCheck], telemetry: Telemetry):
         self._app = app
         self._traffic = traffic
         self._hosts = hosts
@@ -95,7 +96,7 @@ class Edge:
         try:
             if self._traffic.draining and scope["path"] not in _ALWAYS:
                 raise Draining("The server is shutting down; send the request again when it is back.", retry_after=5.0)
-            self._hosts(Headers(scope=scope))
+            self._hosts()(Headers(scope=scope))
             await self._app(scope, receive, call.send)
         except FreeholdError as error:
             await call.answer(error_response(error), receive)

@@ -17,7 +17,9 @@ import uvicorn
 from freehold.gateway.app import build_app
 from freehold.gateway.bind import most_connections
 from freehold.gateway.connection import ServerConfig
+from freehold.gateway.reload import Live, terminal_gone
 from freehold.gateway.services import Services, compose
+from freehold.routing.planner import Home
 from freehold.settings import Settings
 from freehold.store.store import Store
 
@@ -33,21 +35,29 @@ class _Uvicorn(uvicorn.Server):
 
 
 async def serve(
-    settings: Settings, store: Store, listener: socket.socket, threads: int, during: Callable[[Services], Awaitable[None]]
+    settings: Settings,
+    store: Store,
+    listener: socket.socket,
+    home: Home,
+    *,
+    during: Callable[[Services], Awaitable[None]],
+    read: Callable[[], Settings],
 ) -> None:
     """Serves until a signal comes or `during` (start-up work, run beside the serving) raises.
 
-    The first SIGINT or SIGTERM drains: running requests finish, new ones get 503. The second ends at once.
+    The first SIGINT or SIGTERM drains: running requests finish, new ones get 503. The second ends at once. SIGHUP takes the
+    settings that `read` gives then.
     """
-    async with _running(settings, store, threads) as services:
+    async with _running(settings, store, home) as services:
+        live = Live(services)
         server = _Uvicorn(
             ServerConfig(
-                build_app(services), settings.http, most_connections(settings), settings.timeouts.write, services.telemetry
+                build_app(live), settings.http, most_connections(settings), settings.timeouts.write, services.telemetry
             )
         )
         connections = server.server_state.connections
         services.telemetry.watch(lambda: [("freehold_connections", "Open connections of clients.", {}, len(connections))])
-        stop = _Stop()
+        stop = _Stop(lambda: live.reload(read))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         starting = asyncio.create_task(_until_asked(during, services, stop), name="start-up")
         try:
@@ -55,25 +65,40 @@ async def serve(
             if starting.done():
                 starting.result()
             if not stop.again.is_set():
-                await _first(services.traffic.drained(settings.timeouts.drain), stop.again.wait())
+                await _first(services.traffic.drained(live.now.settings.timeouts.drain), stop.again.wait())
         finally:
             services.traffic.draining = True  # whichever way it came here: nobody starts a worker any more
             starting.cancel()
             await services.close()  # what still streams gets its error event now, while it can be sent
             await services.traffic.drained(1.0)
             server.should_exit = server.force_exit = True
-            await asyncio.gather(serving, starting, return_exceptions=True)
+            await asyncio.gather(serving, starting, stop.close(), return_exceptions=True)
 
 
 class _Stop:
-    """What the operator has asked for: `asked` after one signal, `again` after two."""
+    """What the operator has asked for: `asked` after one signal, `again` after two. A hangup reloads the settings, or is such a
+    signal where it says that the terminal is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, reload: Callable[[], Awaitable[object]]) -> None:
         self.asked = asyncio.Event()
         self.again = asyncio.Event()
+        self._reload = reload
+        self._reloading: asyncio.Task[object] | None = None
+        self._terminal = not terminal_gone()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signal)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup)
+
+    async def close(self) -> None:
+        if self._reloading is not None:
+            await self._reloading
+
+    def _hangup(self) -> None:
+        if self._terminal and terminal_gone():
+            self._signal()
+        elif self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.ensure_future(self._reload())
 
     def _signal(self) -> None:
         (self.again if self.asked.is_set() else self.asked).set()
@@ -103,10 +128,10 @@ async def _first(*awaitables: Awaitable[object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings, store: Store, threads: int) -> AsyncIterator[Services]:
+async def _running(settings: Settings, store: Store, home: Home) -> AsyncIterator[Services]:
     """The services over a private runtime folder; both are gone afterwards."""
     with _runtime_folder() as runtime:
-        services = compose(settings, store, runtime, threads)
+        services = compose(settings, store, runtime, home)
         try:
             yield services
         finally:

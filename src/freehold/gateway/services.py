@@ -11,6 +11,7 @@ from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.middleware import Traffic
 from freehold.gateway.retry import Suspects
 from freehold.routing.catalog import Catalog
+from freehold.routing.planner import Home, Planner
 from freehold.routing.pulls import Pulls
 from freehold.routing.scheduler import Scheduler
 from freehold.settings import Settings
@@ -39,16 +40,22 @@ class Services:
         await self.supervisor.close()
 
 
-def compose(settings: Settings, store: Store, runtime: Path, threads: int) -> Services:
+def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Services:
     """Builds the parts; must run inside the event loop. `runtime` is the 0700 folder of the workers' sockets."""
-    catalog = Catalog(store, settings, threads)
     telemetry = Telemetry()
     supervisor = Supervisor(runtime, settings.timeouts, settings.worker)
-    scheduler = Scheduler(settings.queue, supervisor, settings.memory)
+    scheduler = Scheduler(
+        settings.queue,
+        supervisor,
+        settings.memory,
+        budget=home.bytes_by_device,
+        needed=home.budget.needed,
+        observe=home.observed,
+    )
     services = Services(
         settings=settings,
         store=store,
-        catalog=catalog,
+        catalog=Catalog(store, settings, Planner(settings, home)),
         scheduler=scheduler,
         supervisor=supervisor,
         pulls=Pulls(store, settings.sources.ollama_registry),

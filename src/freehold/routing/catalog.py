@@ -6,11 +6,13 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from freehold.errors import ModelNotFound, NotInstalled
+from freehold.errors import DoesNotFit, ModelNotFound, NotInstalled
 from freehold.fleet import builds
 from freehold.fleet.engines import Deployment
-from freehold.hardware.plan import Knobs, Plan
+from freehold.hardware.misfit import Misfit
+from freehold.hardware.plan import Plan
 from freehold.protocol.values import Target
+from freehold.routing.planner import Planner
 from freehold.routing.seat import Stay, lasting
 from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, ModelSettings, Settings
 from freehold.store.manifest import Manifest
@@ -22,22 +24,32 @@ _UNKNOWN_VOCABULARY = 2**31 - 1
 
 @dataclass(frozen=True)
 class Entry:
-    """An installed model: what it is, how it is run, and what a request may ask of it."""
+    """An installed model: what it is, how it is run, what a request may ask of it, and how long it stays loaded.
+
+    One that does not fit this machine has a `misfit`, and its deployment is not to be run.
+    """
 
     manifest: Manifest
     deployment: Deployment
     target: Target
     stay: Stay
+    misfit: Misfit | None = None
+
+    def check(self) -> None:
+        """Raises DoesNotFit, with the figures, for a model that has no place here whatever leaves."""
+        if self.misfit is not None:
+            raise DoesNotFit(
+                f"The model {self.manifest.name!r} does not fit this machine. {self.misfit.reason}", retry_after=None
+            )
 
 
 class Catalog:
     """The installed models, as the store has them at the moment of asking: other processes may pull and remove."""
 
-    def __init__(self, store: Store, settings: Settings, threads: int):
+    def __init__(self, store: Store, settings: Settings, planner: Planner):
         self._store = store
         self._settings = settings
-        self._threads = threads
-        self._build = builds.chosen(settings.data_dir, settings.engine.build).build.name
+        self._planner = planner
         self._known: dict[str, tuple[object, Entry]] = {}  # by name: the store's stamp, and what was read then
 
     def real_name(self, name: str) -> str:
@@ -78,19 +90,14 @@ class Catalog:
         return ModelNotFound(f"The model {name[:200]!r} does not exist here.{hint}", param="model")
 
     def _entry(self, manifest: Manifest) -> Entry:
-        facts = manifest.facts
-        engine = self._settings.engine
-        trained = facts.context_length if facts else engine.context
+        plan = self._planner.plan(manifest)
+        misfit = plan if isinstance(plan, Misfit) else None
         deployment = Deployment(
             name=manifest.name,
             task=manifest.task,
             engine=manifest.engine,
-            plan=Plan(
-                context=min(trained, int(manifest.options.get("context", engine.context))),
-                slots=int(manifest.options.get("slots", engine.slots)),
-                knobs=Knobs(threads=self._threads, threads_batch=self._threads, build=self._build),
-            ),
-            sandbox=engine.sandbox,
+            plan=_smallest(manifest) if isinstance(plan, Misfit) else plan,
+            sandbox=self._settings.engine.sandbox,
             builds=builds.folder(self._settings.data_dir),
             weights=self._store.serving(manifest, "weights"),
             chat_template=self._store.serving(manifest, "chat_template"),
@@ -98,7 +105,7 @@ class Catalog:
             draft=self._store.serving(manifest, "draft"),
             options=manifest.options,
         )
-        return Entry(manifest, deployment, self._target(manifest, deployment), self._stay(manifest.name))
+        return Entry(manifest, deployment, self._target(manifest, deployment), self._stay(manifest.name), misfit)
 
     def _stay(self, name: str) -> Stay:
         settings = self._settings
@@ -137,3 +144,9 @@ class Catalog:
         if deployment.projector is not None:
             can.add("vision")
         return frozenset(can)
+
+
+def _smallest(manifest: Manifest) -> Plan:
+    """What stands in for a plan where there is none."""
+    trained = manifest.facts.context_length if manifest.facts else 1
+    return Plan(context=min(trained, 4096), slots=1)

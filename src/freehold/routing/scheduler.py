@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from freehold.errors import DoesNotFit, FreeholdError, QueueFull, QueueTimeout
 from freehold.fleet.client import EngineClient
 from freehold.fleet.engines import Deployment
+from freehold.hardware.plan import Plan, Share
 from freehold.routing import placement
 from freehold.routing.admission import Load, Verdict, decide, retry_after
 from freehold.routing.placement import Close, Evict, Refuse, Reopen
@@ -25,6 +26,11 @@ from freehold.settings import MemorySettings, QueueSettings
 from freehold.telemetry import log
 
 Observe = Callable[[], Mapping[str, int]]
+Needed = Callable[[Iterable[Share]], Mapping[str, int]]
+
+
+def _summed(shares: Iterable[Share]) -> dict[str, int]:
+    return {share.device: share.total for share in shares}
 
 
 class Fleet(Protocol):
@@ -33,6 +39,8 @@ class Fleet(Protocol):
     async def ensure_ready(self, deployment: Deployment) -> EngineClient: ...
 
     async def stop(self, model: str) -> None: ...
+
+    def effective(self, model: str) -> Plan | None: ...
 
 
 @dataclass(frozen=True)
@@ -58,17 +66,21 @@ _ONE = Terms()
 
 
 class Scheduler:
-    """`budget` is bytes by device for all models together; `observe` what is really free now, where that can be known."""
+    """`budget` is bytes by device for all models together, `needed` what a plan's shares take of them, `observe` what is really
+    free now, where that can be known."""
 
     def __init__(
         self,
         queue: QueueSettings,
         fleet: Fleet,
         memory: MemorySettings | None = None,
+        *,
         budget: Mapping[str, int] | None = None,
+        needed: Needed = _summed,
         observe: Observe = dict,
     ):
         self._fleet = fleet
+        self._needed = needed
         self._observe = observe
         self._seats: dict[str, Seat] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,7 +179,7 @@ class Scheduler:
     def _seat(self, deployment: Deployment, stay: Stay) -> Seat:
         seat = self._seats.get(deployment.name)
         if seat is None:
-            seat = self._seats[deployment.name] = Seat(deployment)
+            seat = self._seats[deployment.name] = Seat(deployment, self._needed)
         if seat.deployment != deployment:
             seat.renew(deployment)
         seat.stay = stay
@@ -278,7 +290,7 @@ class Scheduler:
         except FreeholdError as error:
             seat.fail(error)
         else:
-            seat.arrive(time.monotonic() - began)
+            seat.arrive(time.monotonic() - began, self._fleet.effective(seat.name))
         self._advance()
 
     async def _unload(self, seat: Seat) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from freehold.errors import FreeholdError
 from freehold.fleet.engines import Deployment
+from freehold.hardware.plan import Plan, Share
 from freehold.routing.admission import Load
 from freehold.routing.placement import State, View
 from freehold.routing.queue import Priority, Queue, Waiter
@@ -37,8 +38,10 @@ def lasting(keep_alive: float) -> float | None:
 class Seat:
     """Written by the scheduler alone. Times are monotonic seconds."""
 
-    def __init__(self, deployment: Deployment):
+    def __init__(self, deployment: Deployment, needed: Callable[[Iterable[Share]], Mapping[str, int]]):
         self.deployment = deployment
+        self._needed = needed
+        self.memory = needed(deployment.plan.memory)
         self.stay = ALWAYS
         self.state: State = "out"
         self.slots = deployment.slots
@@ -65,10 +68,6 @@ class Seat:
     def pressing(self) -> bool:
         """Whether more than its own queue depends on what happens here."""
         return self.must_leave or self.state == "closing" or (self.state == "out" and len(self.queue) > 0)
-
-    @property
-    def memory(self) -> Mapping[str, int]:
-        return {share.device: share.total for share in self.deployment.plan.memory}
 
     def load(self) -> Load:
         return Load(self.slots, self.taken, len(self.queue), self._usual_seconds)
@@ -162,8 +161,10 @@ class Seat:
         self.state = "loading"
         self.gone.clear()
 
-    def arrive(self, seconds: float) -> None:
-        """The model is loaded."""
+    def arrive(self, seconds: float, plan: Plan | None) -> None:
+        """The model is loaded, by a plan that may be smaller than its deployment's: the engine met the end of memory."""
+        if plan is not None:
+            self.slots, self.memory = plan.slots, self._needed(plan.memory)
         self.state, self.load_seconds, self.proven, self.failure = "in", seconds, True, None
         self._used_at = self._arrived_at = time.monotonic()
 
@@ -187,11 +188,13 @@ class Seat:
         if self.failure is not None:
             self._retry_at = time.monotonic() + max(self.failure.retry_after or 0.0, _PAUSE)
         self.gone.set()
-        if self._next is not None:
-            self._become(self._next)
+        self._become(self._next or self.deployment)
 
     def _become(self, deployment: Deployment) -> None:
-        self.deployment, self.slots, self._next, self.failure = deployment, deployment.slots, None, None
+        if deployment is not self.deployment:
+            self.failure = None
+        self.deployment, self._next = deployment, None
+        self.slots, self.memory = deployment.slots, self._needed(deployment.plan.memory)
 
     def _eligible(self) -> Waiter | None:
         """Who is next. A request that needs more slots than are free holds up the rest; one whose tenant may have no more does

@@ -1,0 +1,140 @@
+"""How each installed model is run on this machine: its plan, from its facts, the settings and the memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from freehold.fleet import builds
+from freehold.hardware import tuning
+from freehold.hardware.budget import Budget, budget_of
+from freehold.hardware.fit import Misfit, Want, plan, shape_of
+from freehold.hardware.memory import linux_memory
+from freehold.hardware.plan import HOST, Knobs, KvType, Plan, Share
+from freehold.hardware.probe import Machine
+from freehold.hardware.threads import engine_threads
+from freehold.settings import MemorySettings, ModelSettings, Settings
+from freehold.store.manifest import Manifest
+
+_FACTLESS_CONTEXT = 4096
+_UNKNOWN = 2**50  # bytes
+
+
+@dataclass(frozen=True)
+class Home:
+    """This machine as models find it when the server starts: the engine's build they run on, and the memory they may take."""
+
+    machine: Machine
+    build: str
+    budget: Budget
+    explicit: bool = False  # the budget is the user's own figure
+
+    @classmethod
+    def of(cls, machine: Machine, settings: Settings) -> Home:
+        """Raises NotInstalled for a build that is not there."""
+        choice = builds.choose(
+            builds.folder(settings.data_dir),
+            settings.engine.build,
+            builds.backends(machine),
+            machine.cpu.instruction_sets,
+        )
+        memory = settings.memory
+        return cls(machine, choice.build.name, _budget(machine, choice.build.backend, memory), memory.budget != "auto")
+
+    @property
+    def bytes_by_device(self) -> Mapping[str, int]:
+        return {device.name: device.free_bytes for device in self.budget.devices}
+
+    def beside(self, taken: int) -> Home:
+        """This machine as it would be without `taken` bytes of the host that our own models have now."""
+        if self.explicit:
+            return self
+        host = replace(self.budget.host, free_bytes=self.budget.host.free_bytes + taken)
+        devices = tuple(host if device.name == HOST else device for device in self.budget.devices)
+        return replace(self, budget=replace(self.budget, devices=devices))
+
+    def observed(self) -> dict[str, int]:
+        """Bytes that are really free now for models to come, where that can be known: other programs come and go, too."""
+        if self.machine.system != "Linux":
+            return {}
+        return {HOST: linux_memory(Path("/")).available}
+
+
+class Planner:
+    """Plans depend on the whole budget alone, not on what others use of it: the same model always gets the same place."""
+
+    def __init__(self, settings: Settings, home: Home):
+        self._settings = settings
+        self._home = home
+        self._engines = builds.versions(builds.folder(settings.data_dir))
+        self._machine = tuning.fingerprint(home.machine)
+
+    def plan(self, manifest: Manifest) -> Plan | Misfit:
+        own = self._settings.models.get(manifest.name, ModelSettings())
+        if manifest.facts is None:
+            return self._unknown(manifest, own)
+        projector = manifest.file("projector")
+        shape = shape_of(manifest.facts, projector.size if projector else 0)
+        return plan(shape, self._home.budget, self._want(manifest, own))
+
+    def tuned(self, manifest: Manifest) -> tuning.Tuned | None:
+        """What was measured about a model on this machine, with the build that runs it."""
+        weights = manifest.file("weights")
+        if weights is None or weights.digest is None:
+            return None
+        engines = self._engines
+        if self._settings.engine.build != builds.AUTO:
+            engines = {name: pin for name, pin in engines.items() if name == self._home.build}
+        return tuning.lookup(self._settings.data_dir, weights.digest, self._machine, engines)
+
+    def _want(self, manifest: Manifest, own: ModelSettings) -> Want:
+        engine = self._settings.engine
+        tuned = self.tuned(manifest)
+        kv_type: KvType | Literal["auto"] = own.kv_type or engine.kv_type
+        if kv_type == "auto" and tuned is not None and tuned.kv_type != "f16":
+            kv_type = tuned.kv_type
+        context = own.context or int(manifest.options.get("context", 0)) or engine.context
+        return Want(
+            context=context,
+            slots=own.slots or int(manifest.options.get("slots", 0)) or engine.slots,
+            kv_type=kv_type,
+            prompt_cache_mib=engine.prompt_cache_mib,
+            knobs=self._knobs(own, tuned),
+        )
+
+    def _knobs(self, own: ModelSettings, tuned: tuning.Tuned | None) -> Knobs:
+        """Measured ones, else the defaults; threads that the user set win over both."""
+        threads = own.threads or self._settings.engine.threads
+        if tuned is None:
+            count = threads or engine_threads()
+            return Knobs(threads=count, threads_batch=count, build=self._home.build)
+        return replace(tuned.knobs, threads=threads, threads_batch=threads) if threads else tuned.knobs
+
+    def _unknown(self, manifest: Manifest, own: ModelSettings) -> Plan | Misfit:
+        """A model that says nothing of itself runs as it is asked to, in the memory that its options name."""
+        engine, options = self._settings.engine, manifest.options
+        memory = int(options.get("memory_bytes", 0))
+        free = self._home.budget.host.free_bytes
+        if memory > free:
+            reason = f"It needs {memory / 2**30:.1f} GiB, and there is {free / 2**30:.1f} GiB on host free."
+            return Misfit(memory, self._home.bytes_by_device, reason)
+        return Plan(
+            context=own.context or int(options.get("context", 0)) or engine.context or _FACTLESS_CONTEXT,
+            slots=own.slots or int(options.get("slots", 0)) or engine.slots or 4,
+            knobs=self._knobs(own, None),
+            memory=(Share(HOST, 0, 0, memory),) if memory else (),
+        )
+
+
+def _budget(machine: Machine, backend: str, memory: MemorySettings) -> Budget:
+    reserve = None if memory.reserve == "auto" else memory.reserve
+    budget = budget_of(machine, {backend}, reserve)
+    if memory.budget != "auto":
+        host = replace(budget.host, free_bytes=memory.budget)
+    elif machine.memory.total == 0:  # nothing is known: then nothing is held against a model
+        host = replace(budget.host, free_bytes=_UNKNOWN)
+    else:
+        return budget
+    return replace(budget, devices=tuple(host if device.name == HOST else device for device in budget.devices))
