@@ -20,12 +20,16 @@ Examples:
 @with_session("none")
 def ps(session: Session, as_json: bool) -> None:
     """List the workers of the running server."""
-    workers = session.server().get("/api/ps")["workers"]
+    answer = session.server().get("/api/ps")
+    workers = answer["workers"]
     if as_json:
         print_json(workers)
     elif workers:
         headers = ("MODEL", "ENGINE", "BUILD", "STATE", "BUSY", "QUEUED", "CONTEXT", "MEMORY", "PID", "UP", "NETWORK")
         print_table(headers, [_cells(worker) for worker in workers])
+        for place in answer.get("memory", ()):
+            planned, budget = gibibytes(place["planned_bytes"]), gibibytes(place["budget_bytes"])
+            print(f"{place['device']}: {planned} of {budget} planned")
     else:
         print("No model is loaded; a first request loads one.")
 

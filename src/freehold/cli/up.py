@@ -102,7 +102,8 @@ async def _start_models(services: Services, base: str) -> None:
 
     settings = services.settings
     _say(f"Freehold is listening on {base}")
-    wanted = list(dict.fromkeys((settings.default_chat, settings.default_embedding)))
+    preloaded = (name for name, own in settings.models.items() if own.preload)
+    wanted = list(dict.fromkeys((settings.default_chat, settings.default_embedding, *preloaded)))
     with board() as progress:
         chat, *others = [asyncio.create_task(_start_model(services, name, progress)) for name in wanted]
         try:

@@ -29,13 +29,17 @@ async def version(services: Services, request: Request) -> Response:
 
 
 async def workers(services: Services, request: Request) -> Response:
-    """Every worker with its process, its queue and its sandbox."""
+    """Every worker with its process, its queue and its sandbox, and how far the memory is planned."""
     loads = services.scheduler.loads()
     rows = []
     for worker in services.supervisor.status():
         load = loads.get(worker.model)
         rows.append({**asdict(worker), "busy": load.taken if load else 0, "queued": load.waiting if load else 0})
-    return Json({"workers": rows})
+    memory = [
+        {"device": device, "budget_bytes": budget, "planned_bytes": planned}
+        for device, budget, planned in services.scheduler.memory()
+    ]
+    return Json({"workers": rows, "memory": memory})
 
 
 async def list_pulls(services: Services, request: Request) -> Response:

@@ -76,6 +76,10 @@ def _gauges(services: Services) -> Iterator[tuple[str, str, Mapping[str, str], f
         yield "freehold_leases", "Slots taken by requests.", labels, load.taken
         yield "freehold_slots", "Slots there are.", labels, load.slots
         yield "freehold_queue_depth", "Requests waiting for a lease.", labels, load.waiting
+    yield "freehold_evictions", "Models that have left memory.", {}, services.scheduler.evictions
+    for device, budget, planned in services.scheduler.memory():
+        yield "freehold_memory_budget_bytes", "Memory for all models.", {"device": device}, budget
+        yield "freehold_memory_planned_bytes", "Memory that loaded models are planned to take.", {"device": device}, planned
     for worker in services.supervisor.status():
         for state in ("loading", "ready", "failed", "stopping"):
             labels = {"model": worker.model, "state": state}

@@ -14,6 +14,9 @@ from typing import Literal
 
 State = Literal["out", "loading", "in", "closing", "leaving"]
 LOADS_IN_A_TURN = 4.0
+# A model that has been idle for a moment only is likely wanted again: it is given some of its usual gaps between requests, but
+# never longer than a load of the newcomer takes, which is what a mistake costs.
+_GAPS, _LOADS = 12.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class View:
     """A model as it stands. `memory` is bytes by device, `devices` those that its load keeps busy; times are seconds.
 
     `waited` is how long its oldest waiting request has waited, `unused` how long it has had no request, `stayed` how long it
-    has been in; `keep_alive` is how long it stays unused, None for as long as there is room. One that `must_leave` was asked
-    to, or has been installed anew: it is closed, and never opened again. One that is `failing` goes before others.
+    has been in, `gap` the usual time between two of its requests, `load_seconds` what a load takes. `keep_alive` is how long it
+    stays unused, None for as long as there is room. One that `must_leave` was asked to, or has been installed anew: it is
+    closed, and never opened again. One that is `failing` goes before others.
     """
 
     name: str
@@ -39,6 +43,7 @@ class View:
     must_leave: bool = False
     failing: bool = False
     load_seconds: float = 0.0
+    gap: float = 0.0
 
     @property
     def idle(self) -> bool:
@@ -143,13 +148,20 @@ class _Plan:
                 self._lanes |= model.devices
                 self.actions.append(Load(model.name))
         elif victims := self._victims(model, [m for m in self._staying() if m.idle]):
-            for victim in victims:
-                self._evict(victim, f"{model.name} needs its memory")
-            _change(self._soon, model.memory, -1)
+            self._replace(victims, model)
         elif victims := self._victims(model, list(self._staying())):
             self._wait_for_a_turn(model, victims)
         else:
             self._refuse_if_never(model)
+
+    def _replace(self, victims: list[View], model: View) -> None:
+        left = max(min(_GAPS * victim.gap, _LOADS * model.load_seconds) - victim.unused for victim in victims)
+        if left > 0 and model.waited < self._turn:
+            self.times.append(left)
+            return
+        for victim in victims:
+            self._evict(victim, f"{model.name} needs its memory")
+        _change(self._soon, model.memory, -1)
 
     def let_go(self) -> None:
         """Models whose time without requests is over leave."""

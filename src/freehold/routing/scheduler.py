@@ -157,9 +157,10 @@ class Scheduler:
                     taken[device] = taken.get(device, 0) + count
         return taken
 
-    @property
-    def budget(self) -> Mapping[str, int]:
-        return self._budget
+    def memory(self) -> list[tuple[str, int, int]]:
+        """(device, bytes for all models, bytes that those in memory are planned to take)."""
+        planned = self.planned()
+        return [(device, count, planned.get(device, 0)) for device, count in self._budget.items()]
 
     def forget(self, model: str) -> None:
         """Drops what is known of a model that is out."""
@@ -183,6 +184,7 @@ class Scheduler:
         if seat.deployment != deployment:
             seat.renew(deployment)
         seat.stay = stay
+        seat.asked()
         return seat
 
     async def _turn(self, seat: Seat, terms: Terms) -> None:

@@ -15,6 +15,7 @@ from freehold.routing.placement import State, View
 from freehold.routing.queue import Priority, Queue, Waiter
 
 _SMOOTHING = 0.2
+_LONGEST_GAP = 60.0  # seconds
 _PAUSE = 10.0  # seconds before a model that failed, and had to make room, is tried again
 _TENANT_SEEN = 60.0  # seconds after its last request in which a tenant counts as active
 
@@ -50,7 +51,7 @@ class Seat:
         self.must_leave = False
         self.gone = asyncio.Event()
         self.gone.set()
-        self.load_seconds = 0.0
+        self.load_seconds = 1.0  # until it is known
         self.proven = False
         self.failure: FreeholdError | None = None
         self._retry_at = 0.0
@@ -58,6 +59,8 @@ class Seat:
         self._held: dict[str, int] = {}
         self._seen: dict[str, float] = {}
         self._usual_seconds = 1.0
+        self._gap = _LONGEST_GAP
+        self._asked_at = 0.0
         self._used_at = self._arrived_at = time.monotonic()
 
     @property
@@ -91,6 +94,7 @@ class Seat:
             must_leave=self.must_leave,
             failing=self.failure is not None,
             load_seconds=self.load_seconds,
+            gap=self._gap,
         )
 
     def renew(self, deployment: Deployment) -> None:
@@ -99,6 +103,12 @@ class Seat:
             self._become(deployment)
         else:
             self._next, self.must_leave = deployment, True
+
+    def asked(self) -> None:
+        """Somebody wants this model."""
+        now = time.monotonic()
+        self._gap += _SMOOTHING * (min(now - self._asked_at, _LONGEST_GAP) - self._gap)
+        self._asked_at = now
 
     def refusal(self) -> FreeholdError | None:
         """Why a request need not wait: the model failed to load a moment ago."""

@@ -51,6 +51,7 @@ class Options:
     alias: str = "fake"
     n_ctx: int = 4096
     slots: int = 4
+    memory_bytes: int = 0  # what is planned for it; nothing of that is taken
     context_limit: int | None = None
     embedding_size: int = 32
     requests_per_connection: int = 100  # llama.cpp's own limit on a kept-alive connection
