@@ -98,11 +98,12 @@ def _tune(session: Session, model: str, also: tuple[str, ...], wish: Wish, as_js
 
 def _catalog(session: Session) -> Catalog:
     """The installed models as they run untuned."""
-    from freehold.hardware.threads import engine_threads
+    from freehold.hardware.probe import probe
     from freehold.routing.catalog import Catalog
+    from freehold.routing.planner import Home, Planner
 
     settings = session.settings
-    return Catalog(session.store, settings, settings.engine.threads or engine_threads())
+    return Catalog(session.store, settings, Planner(settings, Home.of(probe(), settings), measured=False))
 
 
 def _alone(session: Session, force: bool) -> None:

@@ -63,9 +63,13 @@ class Home:
 
 
 class Planner:
-    """Plans depend on the whole budget alone, not on what others use of it: the same model always gets the same place."""
+    """Plans depend on the whole budget alone, not on what others use of it: the same model always gets the same place.
 
-    def __init__(self, settings: Settings, home: Home):
+    With `measured`, they have the knobs that `freehold tune` found.
+    """
+
+    def __init__(self, settings: Settings, home: Home, *, measured: bool = True):
+        self._measured = measured
         self._settings = settings
         self._home = home
         self._engines = builds.versions(builds.folder(settings.data_dir))
@@ -82,7 +86,7 @@ class Planner:
     def tuned(self, manifest: Manifest) -> tuning.Tuned | None:
         """What was measured about a model on this machine, with the build that runs it."""
         weights = manifest.file("weights")
-        if weights is None or weights.digest is None:
+        if not self._measured or weights is None or weights.digest is None:
             return None
         engines = self._engines
         if self._settings.engine.build != builds.AUTO:
