@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from freehold.fleet.process import Process
 from freehold.fleet.supervisor import Supervisor, WorkerStatus
 from freehold.hardware.plan import HOST, Plan, Share
 from freehold.settings import TimeoutSettings, WorkerSettings
+from freehold.store.integrity import Pin
 
 QUICK = TimeoutSettings(heartbeat=0.2, hang=1.0, load=10)
 
@@ -177,6 +179,29 @@ async def test_a_model_that_gets_too_little_memory_twice_has_failed_for_that(sup
     assert len((tmp_path / "starts").read_text().splitlines()) == 2
 
 
+async def test_damaged_weights_are_found_before_an_engine_starts_and_after_a_new_pull_all_is_well(tmp_path: Path) -> None:
+    weights, counter = tmp_path / "weights", tmp_path / "starts"
+    weights.write_bytes(b"sound")
+    digest = f"sha256:{hashlib.sha256(b'sound').hexdigest()}"
+    pin = Pin("m", "m.gguf", weights, 5, digest, None, tmp_path / "seal")
+    deployment = replace(fake(counter_file=str(counter)), pins=(pin,))
+    (tmp_path / "run").mkdir()
+    fleet = Supervisor(tmp_path / "run", QUICK)
+    try:
+        await fleet.ensure_ready(deployment)
+        await fleet.stop("m")
+        weights.write_bytes(b"s0und")
+        with pytest.raises(ModelFailed, match=r"m.gguf of the model m is damaged.*freehold rm m"):
+            await fleet.ensure_ready(deployment)
+        assert (status(fleet).failure, status(fleet).given_up, status(fleet).restarts) == ("damaged", True, 0)
+        assert len(counter.read_text().splitlines()) == 1
+        weights.write_bytes(b"sound")
+        fleet.forgive("m")
+        await fleet.ensure_ready(deployment)
+    finally:
+        await fleet.close()
+
+
 async def test_a_caller_that_saw_a_worker_die_is_given_the_next_one(supervisor: Supervisor) -> None:
     client = await supervisor.ensure_ready(fake())
     pid = status(supervisor).pid
@@ -284,6 +309,7 @@ from pathlib import Path
 from freehold.fleet.engines import Deployment
 from freehold.fleet.supervisor import Supervisor
 from freehold.hardware.plan import Plan
+from freehold.store.integrity import Pin
 from freehold.settings import TimeoutSettings, WorkerSettings
 async def main():
     fleet = Supervisor(Path({str(tmp_path)!r}), TimeoutSettings())

@@ -51,6 +51,7 @@ COMMANDS = {
     ),
     "recommend": Entry("freehold.cli.recommend", "recommend", "Say which model to run on this machine, and why."),
     "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),
+    "verify": Entry("freehold.cli.verify", "verify", "Read the files of installed models again and find damage."),
     "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),
     "tune": Entry("freehold.cli.tune", "tune", "Measure how a model runs fastest on this machine, and run it so from now on."),
     "doctor": Entry("freehold.cli.doctor", "doctor", "Check this machine and say what to mend."),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from freehold.errors import StoreError
 from freehold.fleet import builds
 from freehold.hardware.plan import Plan
+from freehold.store.integrity import Pin
 
 Task = Literal["chat", "embedding"]
 _WARMUP_TOKENS = 16
@@ -30,7 +31,8 @@ class Deployment:
     """A model as it is to be run: its files, and the plan of its place on this machine.
 
     `weights` is the GGUF file, or the first of several parts that lie beside each other; `projector` (mmproj) turns images into
-    tokens; `draft` is a small model that guesses ahead. `builds` is the folder that the plan's build is looked for in.
+    tokens; `draft` is a small model that guesses ahead. `builds` is the folder that the plan's build is looked for in;
+    `pins` are all its files, as they must be.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Deployment:
     projector: Path | None = None
     draft: Path | None = None
     builds: Path | None = None
+    pins: tuple[Pin, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

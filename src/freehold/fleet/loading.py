@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, StoreError
 from freehold.fleet.client import EngineClient
 from freehold.fleet.endings import Ended, Ending, of_exit
 from freehold.fleet.engines import Deployment, warmup
 from freehold.fleet.process import Process
 from freehold.fleet.vitals import oom_kills
+from freehold.store import integrity
 
 _FIRST_LOOK, _LONGEST_PAUSE = 0.005, 0.1
+
+
+async def checked(deployment: Deployment) -> None:
+    """Returns when the model's files are known to be those that were installed; raises Ended when they are not."""
+    left = threading.Event()
+
+    def on_bytes(count: int) -> None:
+        if left.is_set():  # a thread cannot be cancelled, and must not keep the server from ending
+            raise StoreError("The check was broken off.")
+
+    try:
+        await asyncio.to_thread(integrity.check, deployment.pins, on_bytes)
+    except StoreError as error:
+        raise Ended(Ending("damaged", str(error), lasting=True)) from None
+    finally:
+        left.set()
 
 
 async def load(process: Process, client: EngineClient, deployment: Deployment, within: float) -> float:

@@ -20,7 +20,7 @@ from freehold.fleet.backoff import Wait, next_start
 from freehold.fleet.client import EngineClient
 from freehold.fleet.endings import Ended, Ending, Kind
 from freehold.fleet.engines import Deployment, launch
-from freehold.fleet.loading import load
+from freehold.fleet.loading import checked, load
 from freehold.fleet.process import Process
 from freehold.fleet.pulse import Pace
 from freehold.fleet.vitals import resident_bytes
@@ -187,7 +187,9 @@ class Unit:
 
     async def _life(self) -> Ending:
         """A process from its start to its end, and why it ended."""
+        self.state, self._since = "loading", time.monotonic()
         try:
+            await checked(self.deployment)
             async with self._serving() as (process, client, pace):
                 return await Watch(process, client, self._planned(), self._limits, pace).ending()
         except Ended as ended:
@@ -200,7 +202,6 @@ class Unit:
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[tuple[Process, EngineClient, Pace]]:
         """One process's life: spawned, loaded, proven by a real request, and reaped whatever happens."""
-        self.state, self._since = "loading", time.monotonic()
         started = launch(self._planned(), self._socket, self._limits.worker.memory_limit_mib)
         process = self._process = await Process.spawn(started, self._socket)
         client = EngineClient(self._socket)

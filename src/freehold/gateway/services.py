@@ -58,7 +58,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         catalog=Catalog(store, settings, Planner(settings, home)),
         scheduler=scheduler,
         supervisor=supervisor,
-        pulls=Pulls(store, settings.sources.ollama_registry),
+        pulls=Pulls(store, settings.sources.ollama_registry, supervisor.forgive),
         telemetry=telemetry,
         traffic=Traffic(),
         key=KeyCheck(settings),

@@ -15,6 +15,7 @@ from freehold.protocol.values import Target
 from freehold.routing.planner import Planner
 from freehold.routing.seat import Stay, lasting
 from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, ModelSettings, Settings
+from freehold.store import integrity
 from freehold.store.manifest import Manifest
 from freehold.store.names import check_name
 from freehold.store.store import Store
@@ -99,6 +100,7 @@ class Catalog:
             plan=_smallest(manifest) if isinstance(plan, Misfit) else plan,
             sandbox=self._settings.engine.sandbox,
             builds=builds.folder(self._settings.data_dir),
+            pins=integrity.pins(self._store, manifest),
             weights=self._store.serving(manifest, "weights"),
             chat_template=self._store.serving(manifest, "chat_template"),
             projector=self._store.serving(manifest, "projector"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -47,9 +47,10 @@ class Pull:
 class Pulls:
     """Starts, follows and cancels pulls."""
 
-    def __init__(self, store: Store, registry: str | None = None):
+    def __init__(self, store: Store, registry: str | None = None, installed: Callable[[str], None] = lambda name: None):
         self._store = store
         self._registry = registry
+        self._installed = installed  # hears the name of each model that has come
         self._pulls: dict[str, Pull] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
@@ -132,6 +133,7 @@ class Pulls:
             raise
         else:
             pull.state = "done"
+            self._installed(pull.name)
         finally:
             self._tasks.pop(pull.id, None)
 

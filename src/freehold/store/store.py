@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from freehold.errors import DigestMismatch, NotInstalled, StoreError
-from freehold.store import disk
+from freehold.store import disk, seals
 from freehold.store.locks import locked
 from freehold.store.manifest import File, Manifest, Role, check_digest, dumps, loads
 from freehold.store.names import check_name, file_name
@@ -48,6 +48,7 @@ class Store:
         self._manifests = self.data_dir / "models" / "manifests"
         self._views = Views(self.data_dir / "models" / "views")
         self._locks = self.data_dir / "locks"
+        self.seals = self.data_dir / "models" / "seals"
 
     def list(self) -> list[Manifest]:
         """The installed models by name, without those whose manifest cannot be read (see `problems`)."""
@@ -109,6 +110,10 @@ class Store:
         if not files:
             return None
         return self._views.first(manifest) if role == "weights" and self._views.wanted(manifest) else self.path(files[0])
+
+    def seal(self, digest: str) -> Path:
+        """Where it is recorded when the blob of that digest was last checked."""
+        return self.seals / check_digest(digest).partition(":")[2]
 
     def add_blob(self, staged: Path, digest: str) -> Path:
         """Moves a file that has that digest (the caller has checked) into the store, and returns where it is."""
@@ -209,6 +214,7 @@ class Store:
         staged.chmod(0o444)
         staged.replace(blob)
         disk.sync(self._blobs)
+        seals.write(self.seal(digest), seals.seal_of(blob))
         return blob
 
     def _save(self, manifest: Manifest) -> None:
@@ -228,6 +234,7 @@ class Store:
         for path in self._blobs.iterdir():
             if path.name not in named:
                 path.unlink()
+                (self.seals / path.name.removeprefix("sha256-")).unlink(missing_ok=True)
         self._views.sweep(manifests)
 
 
