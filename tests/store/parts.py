@@ -21,8 +21,10 @@ from freehold.store.starter import STARTERS, Starter
 CHAT, EMBEDDING = STARTERS["smollm2:135m"], STARTERS["all-minilm:22m"]
 
 
-def write_gguf(path: Path, arch: str = "llama", tokens: int = 40, seed: int = 0, **extra: Any) -> Path:
-    """A complete, tiny GGUF file with the metadata that a model has."""
+def write_gguf(
+    path: Path, arch: str = "llama", tokens: int = 40, seed: int = 0, rename: str = "", template: bool = True, **extra: Any
+) -> Path:
+    """A complete, tiny GGUF file with the metadata that a model has; `rename` makes its tensors those of another part."""
     writer = gguf.GGUFWriter(path, arch)
     writer.add_context_length(256)
     writer.add_embedding_length(32)
@@ -33,7 +35,8 @@ def write_gguf(path: Path, arch: str = "llama", tokens: int = 40, seed: int = 0,
     writer.add_file_type(0)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"token{number}" for number in range(tokens)])
-    writer.add_chat_template("{{ messages }}")
+    if template:
+        writer.add_chat_template("{{ messages }}")
     for key, value in extra.items():
         name = key.replace("__", ".")
         if isinstance(value, str):
@@ -41,8 +44,8 @@ def write_gguf(path: Path, arch: str = "llama", tokens: int = 40, seed: int = 0,
         else:
             writer.add_uint32(name, value)
     numbers = np.random.default_rng(seed)
-    writer.add_tensor("token_embd.weight", numbers.standard_normal((tokens, 32), dtype=np.float32))
-    writer.add_tensor("output_norm.weight", np.ones(32, dtype=np.float32))
+    writer.add_tensor(rename or "token_embd.weight", numbers.standard_normal((tokens, 32), dtype=np.float32))
+    writer.add_tensor(f"{rename}.norm" if rename else "output_norm.weight", np.ones(32, dtype=np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -125,6 +128,9 @@ class Web:
     pause: float = 0.0
     piece: int = 1 << 16
     sent: int = 0  # bytes of bodies
+    one_at_a_time: bool = False  # a second request at the same time is answered 429
+    refused: int = 0
+    busy: threading.Lock = field(default_factory=threading.Lock)
     routes: dict[str, Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -161,7 +167,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not file.is_file():
             self._plain(404, {}, b"")
             return
-        self._file(web, file.read_bytes(), "text/html" if file.suffix == ".html" else "application/octet-stream")
+        if web.one_at_a_time and not web.busy.acquire(blocking=False):
+            web.refused += 1
+            self._plain(429, {}, b"")
+            return
+        try:
+            self._file(web, file.read_bytes(), "text/html" if file.suffix == ".html" else "application/octet-stream")
+        finally:
+            if web.one_at_a_time:
+                web.busy.release()
 
     def _plain(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.send_response(status)

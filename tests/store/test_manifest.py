@@ -13,7 +13,9 @@ import pytest
 from freehold.errors import StoreError
 from freehold.hardware.facts import facts_of
 from freehold.hardware.gguf import read_header
+from freehold.hardware.probe import probe
 from freehold.routing.catalog import Catalog
+from freehold.routing.planner import Home, Planner
 from freehold.settings import Settings
 from freehold.store.manifest import File, Manifest, dumps, loads
 from freehold.store.store import Store, digest_of
@@ -152,7 +154,8 @@ def test_a_deployment_has_the_first_part_the_projector_and_the_draft(store: Stor
     draft = put(store, write_gguf(tmp_path / "draft", seed=9), "draft")
     model = manifest(*parts, projector, draft)
     store.save(model)
-    entry = Catalog(store, Settings(data_dir=store.data_dir), threads=1).resolve("m")
+    settings = Settings(data_dir=store.data_dir)
+    entry = Catalog(store, settings, Planner(settings, Home.of(probe(), settings))).resolve("m")
     assert entry.deployment.weights == store.serving(model, "weights")
     assert entry.deployment.projector == store.path(projector)
     assert entry.deployment.draft == store.path(draft)

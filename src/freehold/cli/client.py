@@ -63,8 +63,9 @@ class Client:
             raise stranger
         return answer
 
-    def models(self) -> list[Any]:
-        answer = self.get("/v1/models")
+    def models(self, everything: bool = False) -> list[Any]:
+        """The installed models; with `everything`, those that other programs keep on the server's machine, too."""
+        answer = self.get("/v1/models" + ("?all=true" if everything else ""))
         data = answer.get("data") if isinstance(answer, dict) else None
         if not isinstance(data, list):
             raise ServerError(f"{self.base}/v1/models is not a list of models.", "Is --url right?")

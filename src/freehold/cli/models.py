@@ -84,18 +84,21 @@ def from_card(card: Any) -> Row:
     epilog="""\b
 Examples:
   freehold list
+  freehold list --all
   freehold list --json"""
 )
+@click.option("--all", "everything", is_flag=True, help="Those of Ollama, LM Studio, Hugging Face and llama.cpp, too.")
 @json_option
 @with_session()
-def list_(session: Session, as_json: bool) -> None:
+def list_(session: Session, everything: bool, as_json: bool) -> None:
     """List the installed models."""
     server = session.server_if_any()
     if server is not None:
-        rows = [from_card(card) for card in server.models()]
+        rows = [from_card(card) for card in server.models(everything)]
     else:
-        rows = [from_manifest(manifest) for manifest in session.store.list()]
-        for problem in session.store.problems():
+        found, problems = session.found.all() if everything and session.settings.sources.found else ([], [])
+        rows = [from_manifest(manifest) for manifest in (*session.store.list(), *found)]
+        for problem in (*session.store.problems(), *problems):
             warn(str(problem))
     if as_json:
         print_json([row.as_json() for row in rows])
@@ -157,7 +160,7 @@ def show(session: Session, model: str, as_json: bool) -> None:
 
 def _installed(session: Session, model: str) -> Row:
     server = session.server_if_any()
-    return from_card(server.model(model)) if server is not None else from_manifest(session.store.get(model))
+    return from_card(server.model(model)) if server is not None else from_manifest(session.manifest(model))
 
 
 def _of_catalogue(session: Session, model: str, error: NotInstalled | ServerError) -> Entry:

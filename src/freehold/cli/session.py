@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from freehold.cli.client import Client, NoServer, ServerError
 
 if TYPE_CHECKING:
     from freehold.settings import Settings
+    from freehold.store.found import Found
+    from freehold.store.manifest import Manifest
     from freehold.store.store import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -71,6 +74,25 @@ class Session:
         from freehold.store.store import Store
 
         return Store(self.settings.data_dir)
+
+    @cached_property
+    def found(self) -> Found:
+        """What other programs keep on this machine."""
+        from freehold.store.found import Found, usual
+
+        return Found(usual(os.environ, Path.home()))
+
+    def manifest(self, name: str) -> Manifest:
+        """The installed model of that name, else another program's. Raises StoreError and its kinds."""
+        from freehold.errors import NotInstalled
+        from freehold.store.found import PROGRAMS
+
+        try:
+            return self.store.get(name)
+        except NotInstalled:
+            if name.partition("/")[0] not in PROGRAMS or not self.settings.sources.found:
+                raise
+        return self.found.get(name)
 
 
 _SERVER = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -55,7 +56,11 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
 
 
 async def list_models(services: Services, request: Request) -> Response:
-    cards = [model_card(services, entry) for entry in services.catalog.entries()]
+    everything = request.query_params.get("all", "false")
+    if everything not in ("true", "false"):
+        raise InvalidRequest("The parameter 'all' is true or false.", param="all")
+    entries = await asyncio.to_thread(lambda: list(services.catalog.entries(everything == "true")))  # headers may be read
+    cards = [model_card(services, entry) for entry in entries]
     return Json({"object": "list", "data": cards})
 
 
@@ -69,6 +74,8 @@ async def delete_model(services: Services, request: Request) -> Response:
     name = find(services, asked).manifest.name
     if asked != name:
         raise InvalidRequest(f"{asked!r} only stands for {name!r}; delete that by its own name.", param="model")
+    if services.store.stamp(name) is None:
+        raise InvalidRequest(f"{name!r} is another program's model; only that one removes it.", param="model")
     busy = services.scheduler.busy(name)
     if busy:
         raise Conflict(f"The model {name!r} is answering {busy} requests; delete it when they are done.", param="model")

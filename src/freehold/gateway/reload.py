@@ -48,7 +48,7 @@ class Live:
         self.now = replace(
             before,
             settings=settings,
-            catalog=Catalog(before.store, settings, Planner(settings, home)),
+            catalog=Catalog(before.store, settings, Planner(settings, home), before.catalog.found),
             key=KeyCheck(settings),
             hosts=HostCheck(settings),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from freehold.routing.planner import Home, Planner
 from freehold.routing.pulls import Pulls
 from freehold.routing.scheduler import Scheduler
 from freehold.settings import Settings
+from freehold.store.found import Found, usual
 from freehold.store.store import Store
 from freehold.telemetry import Telemetry
 
@@ -55,7 +57,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
     services = Services(
         settings=settings,
         store=store,
-        catalog=Catalog(store, settings, Planner(settings, home)),
+        catalog=Catalog(store, settings, Planner(settings, home), Found(usual(os.environ, Path.home()))),
         scheduler=scheduler,
         supervisor=supervisor,
         pulls=Pulls(store, settings.sources.ollama_registry, supervisor.forgive),

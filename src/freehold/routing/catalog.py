@@ -16,6 +16,7 @@ from freehold.routing.planner import Planner
 from freehold.routing.seat import Stay, lasting
 from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, ModelSettings, Settings
 from freehold.store import integrity
+from freehold.store.found import PROGRAMS, Found
 from freehold.store.manifest import Manifest
 from freehold.store.names import check_name
 from freehold.store.store import Store
@@ -47,8 +48,10 @@ class Entry:
 class Catalog:
     """The installed models, as the store has them at the moment of asking: other processes may pull and remove."""
 
-    def __init__(self, store: Store, settings: Settings, planner: Planner):
+    def __init__(self, store: Store, settings: Settings, planner: Planner, found: Found | None = None):
         self._store = store
+        self.found = found  # kept also while it is switched off: a later setting may want it
+        self._found = found if settings.sources.found else None
         self._settings = settings
         self._planner = planner
         self._known: dict[str, tuple[object, Entry]] = {}  # by name: the store's stamp, and what was read then
@@ -65,7 +68,9 @@ class Catalog:
     def resolve(self, name: str) -> Entry:
         """Raises ModelNotFound, naming the nearest installed names."""
         real = self.real_name(name)
-        stamp = self._store.stamp(real)
+        stamp: object = self._store.stamp(real)
+        if stamp is None and self._found is not None and "/" in real:
+            return self._in_place(real, self._found)
         known = self._known.get(real)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -77,9 +82,27 @@ class Catalog:
         self._known[real] = (stamp, entry)
         return entry
 
-    def entries(self) -> Iterator[Entry]:
+    def _in_place(self, name: str, found: Found) -> Entry:
+        """A model that another program keeps on this machine."""
+        try:
+            manifest = found.get(name)
+        except NotInstalled as error:
+            self._known.pop(name, None)
+            if name.partition("/")[0] not in PROGRAMS:
+                raise self._not_found(name) from None
+            raise ModelNotFound(f"{error.message} See what is: freehold list --all", param="model") from None
+        known = self._known.get(name)
+        if known is None or known[0] is not manifest:  # the same object for as long as its files are the same
+            known = self._known[name] = (manifest, self._entry(manifest))
+        return known[1]
+
+    def entries(self, everything: bool = False) -> Iterator[Entry]:
+        """The installed models; with `everything`, those that other programs keep on this machine, too."""
         for manifest in self._store.list():
             yield self._entry(manifest)
+        if everything and self._found is not None:
+            for manifest in self._found.all()[0]:
+                yield self._entry(manifest)
 
     def aliases_of(self, model: str) -> list[str]:
         return [alias for alias in self._settings.aliases if self.real_name(alias) == model]

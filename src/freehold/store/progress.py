@@ -84,7 +84,7 @@ class Meter:
     def _at(self, done: int) -> None:
         self._done = max(0, done if self._total is None else min(done, self._total))
         now = self._clock()
-        while len(self._seen) > 1 and (now - self._seen[0][0] > _WINDOW or self._seen[0][1] > self._done):
+        while self._seen and (self._seen[0][1] > self._done or (now - self._seen[0][0] > _WINDOW and len(self._seen) > 1)):
             self._seen.popleft()
         if not self._seen or now - self._seen[-1][0] >= 0.1:
             self._seen.append((now, self._done))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Literal
 
+TEMPLATES = "templates"  # a folder of freehold.store
 Family = Literal["chatml", "llama3", "llama2", "mistral", "gemma", "phi3"]
 
 # The first whose markers are all there; the order tells those apart that share some.
@@ -29,7 +30,7 @@ def family_of(template: str) -> Family | None:
 
 def jinja_of(family: Family) -> str:
     """Freehold's template of a family, as text."""
-    return (files("freehold.store") / "templates" / f"{family}.jinja").read_text(encoding="utf-8")
+    return (files("freehold.store") / TEMPLATES / f"{family}.jinja").read_text(encoding="utf-8")
 
 
 def translated(template: str) -> tuple[str | None, tuple[str, ...]]:
