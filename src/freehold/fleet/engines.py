@@ -25,6 +25,10 @@ _GPUS = (
     *("GGML_VK_VISIBLE_DEVICES", "VK_DRIVER_FILES", "VK_ICD_FILENAMES"),
 )
 
+# How often a waiting thread of GNU's OpenMP looks again before it sleeps, without polling and for each point of it: llama.cpp
+# built with OpenMP does not poll by itself. Its own default of 50 points is libgomp's default, too.
+_SPINS, _SPINS_A_POINT = 300, 6_000
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -115,9 +119,10 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int) -> Launc
     argv = (sys.executable, "-m", "freehold.workers.llama", "--parent", str(os.getpid()), "--config", json.dumps(config))
     # The engine's threads meet at a barrier thousands of times a token. A thread that spins there while another process has
     # its partner's core burns whole time slices: two processes that wake each other up made answers 50 times slower. A short
-    # spin costs nothing on an idle machine and sleeps soon on a busy one (docs/architecture.md has the figures).
+    # spin costs nothing on an idle machine and sleeps soon on a busy one (docs/tuning.md has the figures).
     # A debugger that takes the engine's last breath for a trace tells nobody anything, and takes seconds.
-    env = _environment() | {"GOMP_SPINCOUNT": "300", "GGML_NO_BACKTRACE": "1"}
+    spins = _SPINS + _SPINS_A_POINT * deployment.plan.knobs.poll
+    env = _environment() | {"GOMP_SPINCOUNT": str(spins), "GGML_NO_BACKTRACE": "1"}
     private = [(deployment.weights, "the model file"), (socket, "the socket"), (build.folder, "the engine")]
     return Launch(argv, env, tuple((str(path), shown) for path, shown in private if path is not None))
 

@@ -18,7 +18,7 @@ def competing(cores: int) -> Iterator[None]:
     argv = [sys.executable, "-I", "-S", "-c", _SPIN, str(os.getpid())]
     with contextlib.ExitStack() as stack:
         for _ in range(cores):
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
             stack.callback(process.wait)
             stack.callback(process.kill)
         yield
