@@ -34,6 +34,8 @@ lock: .venv/installed-dev
 	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 --no-header -o requirements.lock
 	@$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --generate-hashes --python-version 3.11 --no-header \
 		-c requirements.lock -o requirements-dev.lock
+	@printf 'cmake\nninja\n' | $(BIN)/uv pip compile - --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+		--no-annotate -o src/freehold/builder/tools.lock
 
 clean:
 	@rm -rf .venv $(SDK_JS)/node_modules build dist

@@ -27,6 +27,7 @@ from freehold.store.store import Store
 
 FREEHOLD = Path(sys.executable).parent / "freehold"
 CACHE = Path.home() / ".cache" / "freehold"  # the starter models stay here between runs
+BUILD = os.environ.get("FREEHOLD_TEST_BUILD", "prebuilt")  # the engine build under test, where the data folder has it
 STARTERS = ("smollm2:135m", "all-minilm:22m")
 
 
@@ -125,7 +126,8 @@ def serving(
     folder = Path(tempfile.mkdtemp(prefix="fh-"))
     log = folder / "log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FREEHOLD_")}
-    environment |= {"TMPDIR": str(folder), "FREEHOLD_STARTER": "false", **(env or {})}
+    build = BUILD if (data_dir / "engines" / BUILD).is_dir() else "prebuilt"
+    environment |= {"TMPDIR": str(folder), "FREEHOLD_STARTER": "false", "FREEHOLD_ENGINE_BUILD": build, **(env or {})}
     if key:
         environment["FREEHOLD_API_KEY"] = key
     with log.open("wb") as sink:

@@ -59,7 +59,12 @@ def test_there_are_commands_to_check() -> None:
 def test_every_setting_and_variable_that_is_named_exists() -> None:
     keys = {key for key, _ in _keys()}
     sections = {key.partition(".")[0] for key in keys if "." in key}
-    variables = {_environment_name(key) for key in keys} | {"FREEHOLD_CONFIG", "FREEHOLD_URL", "FREEHOLD_DEBUG"}
+    variables = {_environment_name(key) for key in keys} | {
+        "FREEHOLD_CONFIG",
+        "FREEHOLD_URL",
+        "FREEHOLD_DEBUG",
+        "FREEHOLD_TEST_BUILD",
+    }
     for page in PAGES:
         for text in code(page):
             assert set(re.findall(r"FREEHOLD_[A-Z_]+", text)) <= variables, (page.name, text)

@@ -15,9 +15,10 @@ SOURCE = ROOT / "src" / "freehold"
 
 LEAVES = {"errors", "settings", "telemetry", "protocol", "units"}
 MAY_IMPORT = {
-    "cli": {"gateway", "routing", "fleet", "store", "hardware"},
+    "cli": {"gateway", "routing", "builder", "fleet", "store", "hardware"},
     "gateway": {"routing", "fleet", "store", "hardware"},
     "routing": {"fleet", "store", "hardware"},
+    "builder": {"fleet", "store", "hardware"},
     "fleet": {"store", "hardware"},
     "store": {"hardware"},
     "hardware": set(),

@@ -34,7 +34,8 @@
         │   ├── DigestMismatch
         │   ├── SourceUnreachable
         │   ├── DiskFull
-        │   └── NotInstalled
+        │   ├── NotInstalled
+        │   └── BuildFailed
         └── StartError
 
 The gateway renders any of them as OpenAI's error envelope; the command line as one line. Anything else is a bug: 500.
@@ -241,6 +242,14 @@ class DiskFull(StoreError):
 
 class NotInstalled(StoreError):
     pass
+
+
+class BuildFailed(StoreError):
+    """An engine build that does not compile, or does not answer as it should; `lines` are the last that the program said."""
+
+    def __init__(self, message: str, remedy: str = "", lines: tuple[str, ...] = ()):
+        super().__init__(message, remedy)
+        self.lines = lines
 
 
 class StartError(OperatorError):

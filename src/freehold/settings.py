@@ -94,6 +94,9 @@ class EngineSettings(_Section):
     sandbox: Literal["auto", "require", "off"] = Field(
         "auto", description="Worker without a network: where the OS allows it, or the model does not start, or never."
     )
+    index: str = Field(
+        "https://xorbitsai.github.io/xllamacpp/whl", description="Package index of the engine's wheels for GPUs, a folder each."
+    )
     build: str = Field(
         "auto", pattern="^[a-z][a-z0-9-]{0,39}$", description="Engine build that models run on: the best there is, or its name."
     )

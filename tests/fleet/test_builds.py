@@ -178,7 +178,7 @@ def test_llama_server_is_told_what_the_plan_says() -> None:
     assert (given["--cache-type-k"], given["--cache-type-v"], given["--cache-ram"]) == ("q8_0", "q8_0", "7")
     assert (given["--threads"], given["--threads-batch"], given["--poll"], given["--poll-batch"]) == ("3", "4", "10", "10")
     assert (given["--batch-size"], given["--ubatch-size"], given["--flash-attn"]) == ("256", "128", "on")
-    assert (given["--n-gpu-layers"], given["--tensor-split"], given["--n-cpu-moe"]) == ("12", "3,1.5", "2")
+    assert (given["--n-gpu-layers"], given["--tensor-split"], given["--n-cpu-moe"]) == ("13", "3,1.5", "2")
     assert (given["--spec-type"], given["--spec-draft-model"]) == ("draft-simple", "/d.gguf")
     assert (given["--mmproj"], given["--chat-template-file"], given["--host"]) == ("/p.gguf", "/t.jinja", "m.sock")
     assert "--embeddings" not in given

@@ -64,7 +64,7 @@ def examine(session: Session) -> list[Finding]:
     """All findings, the slow ones beside each other. Never fails."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         registry = pool.submit(_registry)
-        findings = [_python(), *_machine(), _disk(session), _models(session), _port(session)]
+        findings = [_python(), *_machine(), _engine(session), _disk(session), _models(session), _port(session)]
         return [*findings, registry.result()]
 
 
@@ -108,6 +108,18 @@ def _network(machine: Machine) -> Finding:
     if namespaces.supported:
         return Finding("sandbox", "ok", "models run without a network, in a namespace of their own")
     return Finding("sandbox", "note", f"models share this machine's network: {namespaces.reason}", namespaces.remedy or "")
+
+
+def _engine(session: Session) -> Finding:
+    from freehold.fleet import builds
+
+    settings = session.settings
+    try:
+        choice = builds.chosen(settings.data_dir, settings.engine.build)
+    except FreeholdError as error:
+        return Finding("engine", "problem", str(error))
+    detail = f"{choice.build.name} ({choice.build.version}): {choice.reason}"
+    return Finding("engine", "ok", detail)
 
 
 def _disk(session: Session) -> Finding:

@@ -54,6 +54,7 @@ COMMANDS = {
     "verify": Entry("freehold.cli.verify", "verify", "Read the files of installed models again and find damage."),
     "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),
     "tune": Entry("freehold.cli.tune", "tune", "Measure how a model runs fastest on this machine, and run it so from now on."),
+    "engine": Entry("freehold.cli.engine", "engine", "Choose, install and compile the engine that runs models (llama.cpp)."),
     "doctor": Entry("freehold.cli.doctor", "doctor", "Check this machine and say what to mend."),
     "version": Entry("freehold.cli.version", "version", "Print the version."),
 }

@@ -9,16 +9,27 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from freehold.cli.output import printable
-from freehold.store.progress import Progress
 
 _SECONDS_BETWEEN_LINES = 5.0
+
+
+class Measured(Protocol):
+    """How far one stage of something is: a pull's Progress, a build's Step."""
+
+    @property
+    def stage(self) -> str: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int | None: ...
+    def describe(self) -> str: ...
 
 
 class Board(Protocol):
     """Any number of named things, each with its own progress."""
 
-    def show(self, name: str, progress: Progress) -> None:
-        """How far a pull is."""
+    def show(self, name: str, progress: Measured) -> None:
+        """How far a pull or a compilation is."""
 
     def note(self, name: str, text: str) -> None:
         """A state without a measure, as "loading" and "ready"."""
@@ -40,7 +51,7 @@ class _Lines:
     def __init__(self) -> None:
         self._last: dict[str, tuple[str, float]] = {}
 
-    def show(self, name: str, progress: Progress) -> None:
+    def show(self, name: str, progress: Measured) -> None:
         stage, when = self._last.get(name, ("", 0.0))
         if stage == progress.stage and time.monotonic() - when < _SECONDS_BETWEEN_LINES:
             return
@@ -73,7 +84,7 @@ def _bars() -> Iterator[Board]:
             self._bars = bars
             self._tasks: dict[str, TaskID] = {}
 
-        def show(self, name: str, progress: Progress) -> None:
+        def show(self, name: str, progress: Measured) -> None:
             self._bars.update(self._task(name), completed=progress.done, total=progress.total, description=progress.describe())
 
         def note(self, name: str, text: str) -> None:

@@ -26,9 +26,17 @@ def markdown() -> str:
         for name in COMMANDS:
             command = cli.get_command(context, name)
             assert command is not None  # noqa: S101 - it is in the table
-            with click.Context(command, info_name=name, parent=context, terminal_width=_WIDTH) as inner:
-                parts.append(_section(f"freehold {name}", command, inner))
+            parts += _sections(f"freehold {name}", command, context)
     return "\n\n".join(parts)
+
+
+def _sections(title: str, command: click.Command, parent: click.Context) -> list[str]:
+    """A command's section, and those of the commands below it."""
+    with click.Context(command, info_name=title.rpartition(" ")[2], parent=parent, terminal_width=_WIDTH) as context:
+        found = [_section(title, command, context)]
+        for name, inner in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
+            found += _sections(f"{title} {name}", inner, context)
+    return found
 
 
 def _section(title: str, command: click.Command, context: click.Context) -> str:

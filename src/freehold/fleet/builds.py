@@ -149,13 +149,9 @@ def runnable(root: Path, machine: Machine) -> dict[str, str]:
 
 def backends(machine: Machine) -> frozenset[Backend]:
     """The kinds of GPU that a machine can compute on."""
-    found: set[Backend] = {"cuda" for gpu in machine.gpus if "NVIDIA" in f"{gpu.name} {gpu.driver}"}
-    if any("AMD" in f"{gpu.name} {gpu.driver}" for gpu in machine.gpus):
-        found.add("rocm")
-    if machine.system == "Darwin" and machine.gpus:
-        found.add("metal")
-    elif machine.gpus:
-        found.add("vulkan")
+    found: set[Backend] = {gpu.kind for gpu in machine.gpus}
+    if found & {"cuda", "rocm"}:
+        found.add("vulkan")  # their drivers speak it too
     return frozenset(found)
 
 

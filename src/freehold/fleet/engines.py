@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from freehold.errors import StoreError
 from freehold.fleet import builds
+from freehold.fleet.builds import Build
 from freehold.hardware.plan import Plan
 from freehold.store.integrity import Pin
 
@@ -71,14 +72,17 @@ class Launch:
     private: tuple[tuple[str, str], ...] = ()
 
 
-def launch(deployment: Deployment, socket: Path, memory_limit_mib: int = 0) -> Launch:
+def launch(deployment: Deployment, socket: Path, memory_limit_mib: int = 0, build: Build | None = None) -> Launch:
     """The child process for a deployment that shall listen on `socket`, and get no more memory than that, where it is not 0.
+
+    It runs on the build that the plan names, or on `build`.
 
     Raises StoreError, NotInstalled for a missing build.
     """
     match deployment.engine:
         case "llama.cpp":
-            return _llama(deployment, socket, memory_limit_mib)
+            build = build or builds.get(deployment.builds, deployment.plan.knobs.build)
+            return _llama(deployment, socket, memory_limit_mib, build)
         case "fake":
             options = json.dumps({"alias": deployment.name, "n_ctx": deployment.context, **deployment.options})
             argv = ("freehold.workers.fake", "--socket", str(socket), "--options", options, "--watch-stdin")
@@ -95,12 +99,11 @@ def warmup(deployment: Deployment) -> tuple[str, dict[str, Any], int]:
     return "/v1/completions", {"prompt": words, "max_tokens": 1, "temperature": 0, "cache_prompt": False}, _WARMUP_TOKENS
 
 
-def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int) -> Launch:
+def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: Build) -> Launch:
     if deployment.weights is None:
         raise StoreError(
             f"The model {deployment.name} has no weights.", f"Remove it and pull it again: freehold rm {deployment.name}"
         )
-    build = builds.get(deployment.builds, deployment.plan.knobs.build)
     config = {
         "name": deployment.name,
         "socket": str(socket),

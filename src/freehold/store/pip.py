@@ -79,6 +79,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _refuse(what: str, said: str) -> None:
-    if "No space left on device" in said or "Disk quota exceeded" in said:
+    if re.search("No space left on device|Disk quota exceeded|File too large", said):
         raise DiskFull("The disk filled up during the download.", disk.ROOM)
     raise SourceUnreachable(f"{what} cannot be downloaded from the package registry: {reason(said)}.", CONFIGURATION)

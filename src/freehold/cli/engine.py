@@ -1,0 +1,189 @@
+"""`freehold engine`: the builds of llama.cpp on this machine, and which one runs models."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from freehold.cli.output import print_json, print_table, printable
+from freehold.cli.progress import board
+from freehold.cli.session import Session, json_option, warn, with_session
+from freehold.errors import BuildFailed, FreeholdError
+from freehold.store.disk import megabytes
+
+if TYPE_CHECKING:
+    from freehold.builder.make import Place
+    from freehold.builder.progress import OnStep
+    from freehold.fleet.builds import Build, Choice
+
+_STARTER = "smollm2:135m"  # what a new build is tested with, where it is installed
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  freehold engine list
+  freehold engine build
+  freehold engine install cuda"""
+)
+def engine() -> None:
+    """Choose, install and compile the engine that runs models (llama.cpp)."""
+
+
+@engine.command(
+    "list",
+    epilog="""\b
+Examples:
+  freehold engine list
+  freehold engine list --json""",
+)
+@json_option
+@with_session("used")
+def list_(session: Session, as_json: bool) -> None:
+    """List the engine builds, and say which one runs models and why."""
+    from freehold.fleet import builds
+
+    settings = session.settings
+    found = builds.installed(builds.folder(settings.data_dir))
+    choice = builds.chosen(settings.data_dir, settings.engine.build)
+    if as_json:
+        rows = [_as_json(build) for build in found]
+        print_json({"builds": rows, "chosen": choice.build.name, "reason": choice.reason})
+        return
+    headers = ("NAME", "KIND", "FOR", "VERSION", "SIZE", "INSTRUCTION SETS", "TESTED")
+    print_table(headers, [_cells(build) for build in found])
+    print(f"\nModels run on {printable(told(choice))}.")
+
+
+@engine.command(
+    epilog="""\b
+Examples:
+  freehold engine build
+  freehold engine build cuda --jobs 4"""
+)
+@click.argument("gpu", type=click.Choice(["cuda", "vulkan", "metal"]), required=False)
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Compilers at a time.  [default: by cores and memory]")
+@json_option
+@with_session("used")
+def build(session: Session, gpu: str | None, jobs: int | None, as_json: bool) -> None:
+    """Compile llama.cpp for this machine's processor, or GPU: some minutes; an older build is kept until it is tested."""
+    from freehold.builder import make
+
+    with _making(session, make.native_name(gpu or "cpu")) as (place, report):  # type: ignore[arg-type]
+        made = make.build(place, gpu or "cpu", jobs, report)  # type: ignore[arg-type]
+    _done(session, made, as_json)
+
+
+@engine.command(
+    epilog="""\b
+Examples:
+  freehold engine install cuda
+  freehold engine install rocm --variant rocm-6.4.1"""
+)
+@click.argument("gpu", type=click.Choice(["cuda", "rocm", "vulkan"]))
+@click.option("--variant", help="Folder of the index, such as cu128.  [default: by the driver]")
+@json_option
+@with_session("used")
+def install(session: Session, gpu: str, variant: str | None, as_json: bool) -> None:
+    """Install the engine's wheel for this machine's GPU from the index in the setting engine.index."""
+    from freehold.builder import make
+
+    if variant is not None and not variant.replace("-", "").replace(".", "").isalnum():
+        raise click.UsageError(f"{variant!a} is no folder of an index; it is a word such as cu128.")
+    with _making(session, gpu) as (place, report):
+        made = make.install(place, gpu, session.settings.engine.index, variant, report)  # type: ignore[arg-type]
+    _done(session, made, as_json)
+
+
+@engine.command(
+    epilog="""\b
+Examples:
+  freehold engine remove native"""
+)
+@click.argument("names", nargs=-1, required=True)
+@json_option
+@with_session("used")
+def remove(session: Session, names: tuple[str, ...], as_json: bool) -> int:
+    """Remove engine builds, and what unfinished ones left behind."""
+    from freehold.builder import make
+    from freehold.fleet import builds
+
+    root = builds.folder(session.settings.data_dir)
+    removed = []
+    for name in dict.fromkeys(names):
+        try:
+            cleared = make.clear(root, name) if name.replace("-", "").isalnum() else False
+            if not cleared or any(build.name == name for build in builds.installed(root)):
+                builds.remove(root, name)
+        except FreeholdError as error:  # the others are still to be removed
+            print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+            continue
+        removed.append(name)
+        if not as_json:
+            print(f"removed {name}")
+    if as_json:
+        print_json({"removed": removed})
+    if session.settings.engine.build in removed:
+        warn(f"The setting engine.build still names {session.settings.engine.build}.")
+    return int(len(removed) < len(dict.fromkeys(names)))
+
+
+def told(choice: Choice) -> str:
+    """The chosen build in a few words: "native (llama.cpp 0c1e570): it was compiled for this processor"."""
+    return f"{choice.build.name} ({choice.build.version}): {choice.reason}"
+
+
+@contextlib.contextmanager
+def _making(session: Session, name: str) -> Iterator[tuple[Place, OnStep]]:
+    """What a build is made with; its progress on standard error. A failed one's last lines are shown."""
+    from freehold.builder.make import Place
+    from freehold.builder.smoke import Model
+    from freehold.hardware.probe import probe
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # unwinds: what was started ends
+    weights = None
+    if session.store.has(_STARTER):
+        weights = session.store.serving(session.store.get(_STARTER), "weights")
+    model = Model(_STARTER, weights) if weights else Model()
+    settings = session.settings
+    try:
+        with board() as progress:
+            yield Place(settings.data_dir, probe(), model, settings.engine.sandbox), lambda step: progress.show(name, step)
+    except BuildFailed as error:
+        for line in error.lines:
+            print(f"  {printable(line)}", file=sys.stderr)
+        raise
+
+
+def _done(session: Session, made: Build, as_json: bool) -> None:
+    from freehold.fleet import builds
+
+    if as_json:
+        print_json(_as_json(made))
+        return
+    print(f"{made.name} is installed ({made.tested}).")
+    choice = builds.chosen(session.settings.data_dir, session.settings.engine.build)
+    print(f"Models run on {printable(told(choice))}. A running server goes on as it is until it is started again.")
+
+
+def _as_json(build: Build) -> dict[str, Any]:
+    table = {key: value for key, value in asdict(build).items() if key != "folder"}
+    return {**table, "current": build.current}
+
+
+def _cells(build: Build) -> tuple[str, ...]:
+    return (
+        build.name,
+        build.kind,
+        build.backend,
+        build.version if build.current else f"{build.version} (old)",
+        megabytes(build.size) if build.size else "",
+        " ".join(build.instruction_sets),
+        build.tested,
+    )
