@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -61,16 +62,19 @@ def up(
 
 
 def _prepare_folder(folder: Path) -> None:
+    """Makes the data folder. One with models that cannot be written is served as it is, with a warning; another is refused."""
+    probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
+        probe.write_text("x", encoding="ascii")
         probe.unlink()
     except OSError as error:
-        raise StartError(
-            f"The data folder {folder} cannot be written: {error.strerror}.",
-            "Choose another with --data-dir, or free its disk.",
-        ) from None
+        with contextlib.suppress(OSError):
+            probe.unlink()
+        trouble = f"The data folder {folder} cannot be written: {error.strerror}."
+        if not (folder / "models" / "manifests").is_dir():
+            raise StartError(trouble, "Choose another with --data-dir, or free its disk.") from None
+        print(f"warning: {trouble} Its models are served; none can be pulled or removed.", file=sys.stderr, flush=True)
 
 
 def _run(settings: Settings, listener: object, read: Callable[[], Settings]) -> None:
@@ -171,4 +175,5 @@ Press Ctrl-C to stop.
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    with contextlib.suppress(OSError):  # a full disk, or a pipe that nobody reads any more, ends no server
+        print(text, flush=True)
