@@ -90,6 +90,8 @@ class Hub:
 
     def _refusal(self, repository: str, error: HfHubHTTPError) -> StoreError:
         status = error.response.status_code
+        if status == 404:
+            return self._unknown(repository)
         if status == 401:
             return SourceUnreachable(f"{self.host} does not accept your token.", "Check HF_TOKEN, or run hf auth login.")
         if status == 429:
