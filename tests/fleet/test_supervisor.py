@@ -103,7 +103,7 @@ async def test_a_stuck_main_loop_is_found_though_health_is_answered(supervisor: 
 
 
 async def test_a_worker_that_computes_a_long_batch_is_left_alone(supervisor: Supervisor) -> None:
-    """/metrics is silent for longer than a hang may last, but a long prompt is being read, by an engine known to be slow."""
+    """The main loop is silent for longer than a hang may last, but a slow engine is reading a long prompt."""
     client = await supervisor.ensure_ready(fake(first_token_delay_s=0.1))
     pid = status(supervisor).pid
     text = '[[fake:{"busy_s": 1.5}]]' + "word " * 20_000

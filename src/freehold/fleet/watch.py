@@ -12,7 +12,7 @@ from freehold.fleet.endings import Ending
 from freehold.fleet.engines import Deployment
 from freehold.fleet.loading import ending_of
 from freehold.fleet.process import Process
-from freehold.fleet.pulse import Pace, Silence, Work, stuck
+from freehold.fleet.pulse import PULSE, Pace, Silence, Work, stuck
 from freehold.fleet.vitals import anonymous_bytes, vitals
 from freehold.hardware.plan import HOST
 from freehold.settings import TimeoutSettings, WorkerSettings
@@ -68,7 +68,7 @@ class Watch:
     async def _beat(self) -> Ending | None:
         """One sign of life, or why none comes."""
         least = max(self._limits.timeouts.hang - self._limits.timeouts.heartbeat, 0.1)
-        answer = asyncio.create_task(self._client.get("/metrics", within=_DAY))
+        answer = asyncio.create_task(self._client.get(PULSE, within=_DAY))
         asked, before = time.monotonic(), vitals(self._process.pid)
         still = True
         try:

@@ -83,7 +83,7 @@ def serve(config: LlamaConfig) -> None:
     params.verbosity = 2
     # A stream holds a thread of the HTTP pool from first to last byte; the spare ones answer health checks.
     params.n_threads_http = config.plan["slots"] * 2 + 4
-    params.endpoint_metrics = True  # its answer comes from the engine's main loop: a sign of life that /health is not
+    params.endpoint_metrics = True
     params.prefill_assistant = False
     params.cache_idle_slots = False
     params.fit_params = False  # what was planned is what is loaded: no silent change of the context

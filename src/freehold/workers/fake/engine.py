@@ -52,8 +52,8 @@ class Engine:
         self.stats.requests[path] += 1
         if not self.ready:
             return Reply(shapes.error(shapes.LOADING), 503)
-        if path == "/metrics":
-            return self._metrics()
+        if path == "/lora-adapters":
+            return self._adapters()
         if request.method == "GET":
             return self._get(path)
         try:
@@ -65,6 +65,9 @@ class Engine:
         match path:
             case "/health":
                 return Reply(shapes.dumps({"status": "ok"}))
+            case "/metrics":
+                stats = self.stats
+                return Reply(shapes.metrics(stats.tokens, stats.active, stats.waiting), kind="text/plain; version=0.0.4")
             case "/props":
                 return Reply(shapes.dumps(self._props()))
             case "/v1/models":
@@ -72,10 +75,10 @@ class Engine:
             case _:
                 return Reply(shapes.error(shapes.NOT_FOUND), 404)
 
-    async def _metrics(self) -> Reply:
-        """Like llama.cpp's, answered by the main loop between two steps of it."""
+    async def _adapters(self) -> Reply:
+        """As with llama.cpp, the main loop answers this between two steps of it."""
         await self.stats.turning.wait()
-        return Reply(shapes.metrics(self.stats.tokens, self.stats.active, self.stats.waiting), kind="text/plain; version=0.0.4")
+        return Reply(b"[]")
 
     def _props(self) -> dict[str, Any]:
         return {

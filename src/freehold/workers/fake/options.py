@@ -23,7 +23,7 @@ class Faults:
     hang: bool = False  # takes the request and never answers
     headers_then_hang: bool = False
     freeze_s: float = 0.0  # the whole process stops, health checks too
-    spin: bool = False  # the main loop turns in vain for ever: /health answers, /metrics does not, no token comes any more
+    spin: bool = False  # the main loop turns in vain for ever: /health answers, /lora-adapters does not, no token comes
     deadlock: bool = False  # the same, without using the processor
     busy_s: float = 0.0  # processor time that the main loop computes for before the first token, as for a long prompt
     grow_mib: int = 0  # memory taken, and kept
