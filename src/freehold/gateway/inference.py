@@ -19,7 +19,7 @@ from freehold.fleet.patience import Patience
 from freehold.gateway.calls import call_all, checked_stream, stream_all
 from freehold.gateway.echo import echoed
 from freehold.gateway.http import ClientGone, Json, UntilGone, read_json_body
-from freehold.gateway.models import find
+from freehold.gateway.models import find, served_as
 from freehold.gateway.retry import Result, Retry
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Meter, Outgoing, encoded, relay
@@ -60,7 +60,7 @@ async def _answer(services: Services, request: Request, kind: Any, planner: Call
     entry.check()
     ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
     headers = {"x-freehold-ignored": ignored} if ignored else {}
-    plan = planner(parsed.value, entry.target)
+    plan = planner(parsed.value, served_as(services, entry))
     if plan.images:
         limits = services.settings.images
         await asyncio.to_thread(check_images, plan.images, ImageLimits(limits.count, limits.bytes, limits.pixels))

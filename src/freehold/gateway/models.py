@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -11,12 +12,13 @@ from starlette.responses import Response
 from freehold.errors import Conflict, InvalidRequest, ModelNotFound, ModelPulling
 from freehold.gateway.http import Json
 from freehold.gateway.services import Services
+from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
 
 
 def model_card(services: Services, entry: Entry) -> dict[str, Any]:
     """OpenAI's four fields, then the superset that IDEs and SDKs look for. No path of this machine is in it."""
-    manifest, target = entry.manifest, entry.target
+    manifest, target = entry.manifest, served_as(services, entry)
     facts = manifest.facts
     chat = target.task == "chat"
     output = target.context if chat else 0
@@ -53,6 +55,14 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "description": manifest.description,
         "notes": manifest.notes,
     }
+
+
+def served_as(services: Services, entry: Entry) -> Target:
+    """What a request may ask of a model now: less than planned where its worker met the end of memory and runs with less."""
+    plan = services.supervisor.effective(entry.manifest.name)
+    if plan is None or plan is entry.deployment.plan:
+        return entry.target
+    return replace(entry.target, context=plan.context, slots=plan.slots)
 
 
 async def list_models(services: Services, request: Request) -> Response:
