@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,13 @@ def test_a_model_is_tuned_listed_and_forgotten(tmp_path: Path, data: Path) -> No
 
     listed = json.loads(tune(tmp_path, data, "--list", "--json").out)
     assert [(item["name"], item["in_use"], item["speed"]) for item in listed] == [(CHAT, True, found["speed"])]
+    shown = run(tmp_path, "show", CHAT, "--data-dir", data).out
+    assert re.search(r"^tuned +on \d{4}-\d\d-\d\d$", shown, re.MULTILINE), shown
+    with serving(data, env={"FREEHOLD_DEFAULT_CHAT": CHAT}, ready=False) as server:
+        worker = until(lambda: next((w for w in server.get("/api/ps")[2]["workers"] if w["model"] == CHAT), None))
+        assert worker["plan"]["tuned"] == server.get(f"/v1/models/{CHAT}")[2]["tuned"]
+        assert worker["plan"]["threads"] == found["chosen"]["knobs"]["threads"]
+        assert "TUNED" in run(tmp_path, "ps", env={"FREEHOLD_URL": server.root}).out
     table = tune(tmp_path, data, "--list").out
     assert CHAT in table
     assert found["why"][:20] in table
@@ -49,6 +57,7 @@ def test_a_model_is_tuned_listed_and_forgotten(tmp_path: Path, data: Path) -> No
     assert tune(tmp_path, data, CHAT, "--forget").out == f"{CHAT} runs with the defaults again.\n"
     assert tune(tmp_path, data, CHAT, "--forget").out == f"{CHAT} was not tuned.\n"
     assert "Nothing is tuned yet" in tune(tmp_path, data, "--list").out
+    assert "tuned" not in run(tmp_path, "show", CHAT, "--data-dir", data).out
 
 
 def test_the_table_shows_candidates_and_a_sentence(tmp_path: Path, data: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from freehold.hardware.cpu import Cpu
 from freehold.hardware.memory import Memory
 from freehold.hardware.namespaces import Namespaces
-from freehold.hardware.plan import Knobs, Plan
+from freehold.hardware.plan import Knobs
 from freehold.hardware.probe import Machine, probe
-from freehold.hardware.tuning import Speed, Tuned, applied, everything, fingerprint, forget, lookup, save
+from freehold.hardware.tuning import Speed, Tuned, everything, fingerprint, forget, lookup, save
 
 MODEL, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ENGINES = {"prebuilt": "1.0"}
@@ -90,6 +90,8 @@ def broken(change: dict[str, Any]) -> str:
         broken({"speed": {"decode": -1}}),
         broken({"speed": {"decode": "fast"}}),
         broken({"speed": {"decode": 1e300}}),
+        broken({"measured": -1}),
+        broken({"measured": 1 << 60}),
     ],
 )
 def test_a_file_that_makes_no_sense_is_ignored_with_a_warning(
@@ -114,21 +116,6 @@ def test_a_write_that_fails_leaves_the_older_result(tmp_path: Path, monkeypatch:
     monkeypatch.undo()
     assert everything(tmp_path) == [TUNED]
     assert len(list((tmp_path / "tuning").iterdir())) == 1
-
-
-def test_a_plan_takes_the_measured_knobs_and_the_users_threads_win() -> None:
-    plan = Plan(context=4096, slots=4, knobs=Knobs(threads=2, threads_batch=2))
-    assert applied(plan, None) == plan
-    assert applied(plan, TUNED).knobs == TUNED.knobs
-    assert applied(plan, TUNED, threads=7).knobs == replace(TUNED.knobs, threads=7, threads_batch=7)
-    assert applied(plan, TUNED).context == plan.context
-
-
-def test_a_smaller_kv_cache_that_memory_asked_for_stays() -> None:
-    lossy = replace(TUNED, kv_type="q8_0")
-    assert applied(Plan(context=1, slots=1), lossy).kv_type == "q8_0"
-    assert applied(Plan(context=1, slots=1, kv_type="q4_0"), lossy).kv_type == "q4_0"
-    assert applied(Plan(context=1, slots=1, kv_type="q8_0"), TUNED).kv_type == "q8_0"
 
 
 def test_a_fingerprint_tells_machines_apart_and_not_boots() -> None:

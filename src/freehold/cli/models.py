@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Row:
     """A model for people. `parameters`, `context` (tokens) and `size` (bytes) are 0 where they are not known; `status` and
-    `aliases` are only a server's to tell."""
+    `aliases` are only a server's to tell; `tuned` is the day it was measured on how it runs fastest here."""
 
     name: str
     task: str
@@ -37,6 +37,7 @@ class Row:
     status: str = ""
     aliases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    tuned: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,6 +78,7 @@ def from_card(card: Any) -> Row:
         status=str((card.get("status") or {}).get("value") or ""),
         aliases=tuple(map(str, card.get("aliases") or ())),
         notes=tuple(map(str, card.get("notes") or ())),
+        tuned=str(card.get("tuned") or ""),
     )
 
 
@@ -153,6 +155,7 @@ def show(session: Session, model: str, as_json: bool) -> None:
             "installed": f"{datetime.datetime.fromtimestamp(row.created, datetime.UTC):%Y-%m-%d %H:%M} UTC",
             "status": row.status,
             "stands for": ", ".join(row.aliases),
+            "tuned": f"on {row.tuned}" if row.tuned else "",
             "notes": " ".join(row.notes),
         }
     )
@@ -160,7 +163,23 @@ def show(session: Session, model: str, as_json: bool) -> None:
 
 def _installed(session: Session, model: str) -> Row:
     server = session.server_if_any()
-    return from_card(server.model(model)) if server is not None else from_manifest(session.manifest(model))
+    if server is not None:
+        return from_card(server.model(model))
+    manifest = session.manifest(model)
+    return replace(from_manifest(manifest), tuned=_tuned(session, manifest))
+
+
+def _tuned(session: Session, manifest: Manifest) -> str:
+    """The day the model was tuned on, for this machine and an engine that is here; the machine is probed only if ever."""
+    from freehold.hardware.probe import probe
+    from freehold.hardware.tuning import everything
+    from freehold.routing.planner import Home, Planner
+
+    weights = manifest.file("weights")
+    if weights is None or not everything(session.settings.data_dir, weights.identity):
+        return ""
+    tuned = Planner(session.settings, Home.of(probe(), session.settings)).tuned(manifest)
+    return tuned.day if tuned is not None else ""
 
 
 def _of_catalogue(session: Session, model: str, error: NotInstalled | ServerError) -> Entry:

@@ -25,7 +25,7 @@ def ps(session: Session, as_json: bool) -> None:
     if as_json:
         print_json(workers)
     elif workers:
-        headers = ("MODEL", "ENGINE", "BUILD", "STATE", "BUSY", "QUEUED", "CONTEXT", "MEMORY", "PID", "UP", "NETWORK")
+        headers = ("MODEL", "ENGINE", "BUILD", "TUNED", "STATE", "BUSY", "QUEUED", "CONTEXT", "MEMORY", "PID", "UP", "NETWORK")
         print_table(headers, [_cells(worker) for worker in workers])
         for place in answer.get("memory", ()):
             planned, budget = gibibytes(place["planned_bytes"]), gibibytes(place["budget_bytes"])
@@ -40,6 +40,7 @@ def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
         worker["model"],
         worker["engine"],
         worker["build"],
+        (worker.get("plan") or {}).get("tuned") or "",
         worker["state"] if not worker["reason"] else f"{worker['state']}: {worker['reason']}",
         f"{worker['busy']}/{worker['slots']}",
         str(worker["queued"]),

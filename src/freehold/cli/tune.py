@@ -16,6 +16,7 @@ from freehold.cli.session import Session, json_option, warn, with_session
 from freehold.errors import OperatorError
 
 if TYPE_CHECKING:
+    from freehold.hardware.probe import Machine
     from freehold.routing.catalog import Catalog
     from freehold.routing.tuner import Wish
 
@@ -67,7 +68,8 @@ def tune(
         from freehold.routing.tuner import Wish
 
         _alone(session, force)
-        wish = Wish("quick" if quick else "full" if full else "default", allow_lossy, seconds or 0)
+        free = session.settings.engine.threads == 0
+        wish = Wish("quick" if quick else "full" if full else "default", allow_lossy, seconds or 0, threads=free)
         _tune(session, model, also, wish, as_json)
 
 
@@ -80,12 +82,15 @@ def _tune(session: Session, model: str, also: tuple[str, ...], wish: Wish, as_js
     from freehold.telemetry import configure_logging
 
     configure_logging("error")  # a candidate that does not start is a row of the table, not an event
-    catalog, machine = _catalog(session), probe()
+    machine = probe()
+    catalog = _catalog(session, machine)
     entry = catalog.resolve(model)
     others = [catalog.resolve(name) for name in also]
     if not others and wish.effort != "quick":
         others = relatives(entry, list(catalog.entries()))
     engines = builds.runnable(builds.folder(session.settings.data_dir), machine)
+    if session.settings.engine.build != builds.AUTO:  # the user's own choice: no other is tried
+        engines = {name: pin for name, pin in engines.items() if name == entry.deployment.plan.knobs.build}
     _warn_of_others(machine.cpu.usable)
     with following() as report, tempfile.TemporaryDirectory(prefix="fh-tune-") as runtime:
         tuning = asyncio.run(tune(entry, others, machine, engines, wish, runtime=Path(runtime), report=report))
@@ -96,14 +101,13 @@ def _tune(session: Session, model: str, also: tuple[str, ...], wish: Wish, as_js
         as_table(entry, tuning)
 
 
-def _catalog(session: Session) -> Catalog:
+def _catalog(session: Session, machine: Machine) -> Catalog:
     """The installed models as they run untuned."""
-    from freehold.hardware.probe import probe
     from freehold.routing.catalog import Catalog
     from freehold.routing.planner import Home, Planner
 
     settings = session.settings
-    return Catalog(session.store, settings, Planner(settings, Home.of(probe(), settings), measured=False))
+    return Catalog(session.store, settings, Planner(settings, Home.of(machine, settings), measured=False))
 
 
 def _alone(session: Session, force: bool) -> None:
@@ -129,10 +133,11 @@ def _warn_of_others(cores: int) -> None:
 
 
 def _forget(session: Session, model: str, as_json: bool) -> None:
+    from freehold.hardware.probe import probe
     from freehold.hardware.tuning import forget
     from freehold.routing.tuner import weights_of
 
-    entry = _catalog(session).resolve(model)
+    entry = _catalog(session, probe()).resolve(model)
     count = forget(session.settings.data_dir, weights_of(entry))
     if as_json:
         print_json({"model": entry.manifest.name, "forgotten": count})
@@ -147,11 +152,12 @@ def _list(session: Session, as_json: bool) -> None:
     from freehold.hardware.tuning import everything, fingerprint
     from freehold.routing.tuner import weights_of
 
-    names = {weights_of(entry): entry.manifest.name for entry in _catalog(session).entries()}
+    machine = probe()
+    names = {weights_of(entry): entry.manifest.name for entry in _catalog(session, machine).entries()}
     versions = builds.versions(builds.folder(session.settings.data_dir))
-    machine = fingerprint(probe())
+    here = fingerprint(machine)
     rows = [
-        (names.get(tuned.model, ""), tuned, tuned.machine == machine and versions.get(tuned.knobs.build) == tuned.engine)
+        (names.get(tuned.model, ""), tuned, tuned.machine == here and versions.get(tuned.knobs.build) == tuned.engine)
         for tuned in everything(session.settings.data_dir)
     ]
     (list_as_value if as_json else list_as_table)(rows)

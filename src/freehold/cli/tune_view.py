@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -130,7 +129,7 @@ def list_as_table(rows: Sequence[tuple[str, Tuned, bool]]) -> None:
         [
             (
                 name or "(no longer installed)",
-                day(tuned),
+                tuned.day,
                 tuned.knobs.build,
                 _figure(tuned.speed.prefill),
                 _figure(tuned.speed.decode),
@@ -144,10 +143,6 @@ def list_as_table(rows: Sequence[tuple[str, Tuned, bool]]) -> None:
 
 def list_as_value(rows: Sequence[tuple[str, Tuned, bool]]) -> None:
     print_json([{"name": name or None, "in_use": holds, **asdict(tuned)} for name, tuned, holds in rows])
-
-
-def day(tuned: Tuned) -> str:
-    return f"{datetime.datetime.fromtimestamp(tuned.measured, datetime.UTC):%Y-%m-%d}"
 
 
 def _standing(tuning: Tuning, candidate: Candidate, record: Record) -> str:

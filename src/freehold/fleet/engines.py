@@ -132,7 +132,7 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: B
 
 def _told(plan: Plan) -> dict[str, Any]:
     """A plan without what only its planner needs."""
-    return {name: value for name, value in asdict(plan).items() if name not in {"memory", "notes"}}
+    return {name: value for name, value in asdict(plan).items() if name not in {"memory", "notes", "tuned"}}
 
 
 def _text(path: Path | None) -> str | None:

@@ -273,4 +273,5 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "kv_type": plan.kv_type,
         "gpu_layers": plan.gpu_layers,
         "threads": plan.knobs.threads,
+        "tuned": plan.tuned or None,
     }

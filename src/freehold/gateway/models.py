@@ -54,6 +54,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "source": manifest.source,
         "description": manifest.description,
         "notes": manifest.notes,
+        "tuned": entry.deployment.plan.tuned or None,
     }
 
 

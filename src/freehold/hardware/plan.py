@@ -52,7 +52,7 @@ class Plan:
     `gpu_layers` of the model's blocks are on GPUs, shared out by `tensor_split` (one weight a GPU, empty for a single one); the
     experts of the first `host_expert_layers` blocks stay in the host's memory. `prompt_cache_mib` is the host memory that
     prompts may keep their KV in after they have left their slot. `memory` sums to what the worker is expected to use; `notes`
-    say what was cut from the wish, and why.
+    say what was cut from the wish, and why; `tuned` is the day that the knobs were measured on, empty for the defaults.
     """
 
     context: int
@@ -65,6 +65,7 @@ class Plan:
     prompt_cache_mib: int = 0
     memory: tuple[Share, ...] = ()
     notes: tuple[str, ...] = ()
+    tuned: str = ""
 
     def on(self, device: str) -> int:
         """Bytes planned on that device."""

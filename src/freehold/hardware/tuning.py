@@ -10,17 +10,18 @@ speed, never a start.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import json
 import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from freehold.hardware.plan import Knobs, KvType, Plan
+from freehold.hardware.plan import Knobs, KvType
 from freehold.hardware.probe import Machine
 from freehold.telemetry import log
 
@@ -59,6 +60,11 @@ class Tuned:
     untuned: Speed
     measured: int
     why: str = ""
+
+    @property
+    def day(self) -> str:
+        """The date it was measured on, in UTC: "2026-11-25"."""
+        return f"{datetime.datetime.fromtimestamp(self.measured, datetime.UTC):%Y-%m-%d}"
 
 
 def fingerprint(machine: Machine) -> str:
@@ -113,17 +119,6 @@ def forget(data_dir: Path, model: str) -> int:
     return len(paths)
 
 
-def applied(plan: Plan, tuned: Tuned | None, threads: int = 0) -> Plan:
-    """A plan with the knobs that were measured; `threads` other than 0 are its user's own, and win.
-
-    The type of the KV cache is taken only where the planner had room for the best one: a smaller one is a question of memory.
-    """
-    if tuned is None:
-        return plan
-    knobs = replace(tuned.knobs, threads=threads, threads_batch=threads) if threads else tuned.knobs
-    return replace(plan, knobs=knobs, kv_type=tuned.kv_type if plan.kv_type == "f16" else plan.kv_type)
-
-
 def _folder(data_dir: Path) -> Path:
     return data_dir / "tuning"
 
@@ -171,4 +166,6 @@ def _parsed(data: Any) -> Tuned:
     for figure in (*asdict(tuned.speed).values(), *asdict(tuned.untuned).values()):
         if figure is not None and not 0 < figure < 1e9:
             raise ValueError("a speed makes no sense")
+    if not 0 <= tuned.measured < 1 << 36:
+        raise ValueError("its date makes no sense")
     return tuned

@@ -81,21 +81,22 @@ class Planner:
             return self._unknown(manifest, own)
         projector = manifest.file("projector")
         shape = shape_of(manifest.facts, projector.size if projector else 0)
-        return plan(shape, self._home.budget, self._want(manifest, own))
+        tuned = self.tuned(manifest)
+        found = plan(shape, self._home.budget, self._want(manifest, own, tuned))
+        return replace(found, tuned=tuned.day) if tuned is not None and isinstance(found, Plan) else found
 
     def tuned(self, manifest: Manifest) -> tuning.Tuned | None:
         """What was measured about a model on this machine, with the build that runs it."""
         weights = manifest.file("weights")
-        if not self._measured or weights is None or weights.digest is None:
+        if not self._measured or weights is None:
             return None
         engines = self._engines
         if self._settings.engine.build != builds.AUTO:
             engines = {name: pin for name, pin in engines.items() if name == self._home.build}
-        return tuning.lookup(self._settings.data_dir, weights.digest, self._machine, engines)
+        return tuning.lookup(self._settings.data_dir, weights.identity, self._machine, engines)
 
-    def _want(self, manifest: Manifest, own: ModelSettings) -> Want:
+    def _want(self, manifest: Manifest, own: ModelSettings, tuned: tuning.Tuned | None) -> Want:
         engine = self._settings.engine
-        tuned = self.tuned(manifest)
         kv_type: KvType | Literal["auto"] = own.kv_type or engine.kv_type
         if kv_type == "auto" and tuned is not None and tuned.kv_type != "f16":
             kv_type = tuned.kv_type

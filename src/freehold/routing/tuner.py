@@ -36,11 +36,13 @@ _TURNS = 3
 
 @dataclass(frozen=True)
 class Wish:
-    """`seconds` bound the search, 0 leaves that to the effort; `lossy` allows what makes answers worse."""
+    """`seconds` bound the search, 0 leaves that to the effort; `lossy` allows what makes answers worse; `threads` is False
+    where their number is the user's own."""
 
     effort: Effort = "default"
     lossy: bool = False
     seconds: float = 0
+    threads: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ async def tune(
     try:
         sizes = await bench.calibrate(start, machine.memory.available)
         field = Field(
-            cores=machine.cpu.usable,
+            cores=machine.cpu.usable if wish.threads else 0,
             builds=tuple(engines),
             draft=entry.deployment.draft is not None,
             lossy=wish.lossy,

@@ -125,6 +125,7 @@ def test_the_sentence_names_changes_and_gains() -> None:
 
 
 def test_thread_counts_end_at_the_cores_there_are() -> None:
+    assert counts(0) == ()
     assert counts(1) == (1,)
     assert counts(2) == (2, 1)
     assert counts(16) == (16, 15, 12, 8, 1)
@@ -140,3 +141,9 @@ def test_an_incumbent_that_collapses_loses_to_a_slower_one_that_does_not() -> No
     assert judge(rounds, START, stage).winner() == rival
     rounds[rival] = [{"decode": 60.0, "busy": 11.0}] * 3  # hardly steadier, and much slower
     assert judge(rounds, START, stage).winner() == START
+
+
+def test_threads_that_the_user_has_set_are_not_varied() -> None:
+    chosen = stages(Field(cores=0))
+    outcome = asyncio.run(search(START, chosen, EVERYTHING, Simulated(), Limits(10_000, 3)))
+    assert {(c.knobs.threads, c.knobs.threads_batch) for c in outcome.records} == {(CORES, CORES)}

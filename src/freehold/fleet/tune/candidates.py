@@ -44,8 +44,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Field:
-    """What there is to choose from: cores this process may use, builds by name, whether a draft model is there, whether answers
-    may get worse for speed, how thorough to be, and the tokens of the longest prompt that is measured."""
+    """What there is to choose from: cores this process may use (0 where the number of threads is settled), builds by name,
+    whether a draft model is there, whether answers may get worse for speed, how thorough to be, and the tokens of the longest
+    prompt that is measured."""
 
     cores: int
     builds: tuple[str, ...] = ()
@@ -98,8 +99,9 @@ def _embedding_stages(of: Field) -> tuple[Stage, ...]:
 
 
 def counts(cores: int) -> tuple[int, ...]:
-    """Numbers of threads worth trying: all cores, one less, three quarters, half, and one."""
-    return tuple(sorted({cores, cores - 1, cores * 3 // 4, cores // 2, 1} - {0}, reverse=True))
+    """Numbers of threads worth trying: all cores, one less, three quarters, half, and one; none of no cores."""
+    found = {cores, cores - 1, cores * 3 // 4, cores // 2, 1} if cores else set()
+    return tuple(sorted(found - {0}, reverse=True))
 
 
 def _vary(knob: str, values: Iterable[int | str]) -> Rivals:
