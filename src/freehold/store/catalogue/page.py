@@ -131,4 +131,4 @@ def _rows(entries: tuple[Entry, ...]) -> Iterator[str]:
 
 
 def _billions(count: int) -> str:
-    return f"{count / 1e9:.3g}B" if count >= 10**9 else f"{count / 1e6:.3g}M"
+    return f"{count / 1e9:.3g}B" if count >= 999_500_000 else f"{count / 1e6:.3g}M"
