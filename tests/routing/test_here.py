@@ -13,7 +13,8 @@ from freehold.hardware.fit import Plan
 from freehold.hardware.plan import HOST, Knobs
 from freehold.hardware.tuning import Speed, Tuned
 from freehold.routing.advice import Candidate, recommend
-from freehold.routing.here import here_of
+from freehold.routing.here import look
+from freehold.routing.planner import Home
 from freehold.settings import Settings
 from freehold.store import catalogue
 from tests.hardware.recorded import read
@@ -22,8 +23,8 @@ GIB = 2**30
 ENTRIES = catalogue.all()
 
 
-def settings(tmp_path: Path, **memory: object) -> Settings:
-    return Settings(data_dir=tmp_path / "data", memory=memory)  # type: ignore[arg-type]
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data")
 
 
 def install(data_dir: Path, backend: builds.Backend) -> None:
@@ -37,7 +38,8 @@ def install(data_dir: Path, backend: builds.Backend) -> None:
 def pick(recorded: str, tmp_path: Path, backend: builds.Backend | None = None) -> tuple[Candidate, tuple[str, ...]]:
     if backend:
         install(tmp_path / "data", backend)
-    here = here_of(read(recorded).probe(tmp_path), settings(tmp_path))
+    known = settings(tmp_path)
+    here = look(Home.of(read(recorded).probe(tmp_path), known), known)
     assert not here.budget.shortfalls(())
     # the host's bandwidth is this machine's: a recorded one has its own
     here = replace(here, rates=replace(here.rates, bandwidth={**here.rates.bandwidth, HOST: 40e9}))  # type: ignore[union-attr,type-var]
@@ -81,14 +83,6 @@ def test_a_gpu_that_no_build_reaches_is_said_and_not_counted(tmp_path: Path) -> 
     assert any("RTX 4090" in note and "cuda" in note for note in notes)
 
 
-def test_memory_that_loaded_models_hold_counts_as_free_and_the_settings_limit_it(tmp_path: Path) -> None:
-    machine = read("laptop").probe(tmp_path)
-    usual = here_of(machine, settings(tmp_path), speeds=False).budget.host.free_bytes
-    assert here_of(machine, settings(tmp_path), held=GIB, speeds=False).budget.host.free_bytes == usual + GIB
-    assert here_of(machine, settings(tmp_path), held=999 * GIB, speeds=False).budget.host.free_bytes < machine.memory.total
-    assert here_of(machine, settings(tmp_path, budget="1 GiB"), speeds=False).budget.host.free_bytes == GIB
-
-
 def test_what_was_tuned_on_this_machine_is_told_as_measured(tmp_path: Path) -> None:
     machine = read("laptop").probe(tmp_path)
     entry = catalogue.find("qwen3:4b")
@@ -101,7 +95,7 @@ def test_what_was_tuned_on_this_machine_is_told_as_measured(tmp_path: Path) -> N
     tuning.save(
         data, Tuned(f"sha256:{digest}", tuning.fingerprint(machine), known["prebuilt"], Knobs(), "f16", 1, done, Speed(), 1)
     )
-    here = here_of(machine, settings(tmp_path), speeds=False)
+    here = look(Home.of(machine, settings(tmp_path)), settings(tmp_path), speeds=False)
     speed = here.measured(digest)
     assert speed
     assert (speed.decode, speed.prefill, speed.measured) == (12.5, 321.0, True)

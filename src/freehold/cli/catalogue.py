@@ -50,9 +50,11 @@ def models(session: Session, search: tuple[str, ...], task: Task | None, fits: b
 
 def this_machine(session: Session, speeds: bool = False) -> Here:
     """The machine, with the memory that models of a running server hold counted as free: they make room."""
+    from freehold.hardware.probe import probe
     from freehold.routing.here import look
+    from freehold.routing.planner import Home
 
-    return look(session.settings, held=_held(session), speeds=speeds)
+    return look(Home.of(probe(), session.settings).beside(_held(session)), session.settings, speeds)
 
 
 def _held(session: Session) -> int:

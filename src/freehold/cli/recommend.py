@@ -73,19 +73,19 @@ def _print_pick(pick: Candidate, task: Task, here: Here, installed: bool) -> Non
             "download": size_of(entry),
             "license": entry.license,
             "digests": pick.variant.standing,
-            "run it": " && ".join(_commands(pick, task, installed)),
+            "run it": " && ".join(_commands(pick, task, plan.context, installed)),
         }
     )
     for note in plan.notes:
         print(f"{'':10}{printable(note)}")
 
 
-def _commands(pick: Candidate, task: Task, installed: bool) -> list[str]:
+def _commands(pick: Candidate, task: Task, context: int, installed: bool) -> list[str]:
     """What to type; an embedding model is served by its name as soon as it is there."""
     pull = [] if installed else [f"freehold pull {pick.name}"]
     if task == "embedding":
         return pull or ["freehold up"]
-    return [*pull, f"freehold up --model {pick.name}"]
+    return [*pull, f"FREEHOLD_ENGINE_CONTEXT={context} freehold up --model {pick.name}"]
 
 
 def memory(pick: Candidate, plan: Plan, here: Here) -> str:

@@ -22,7 +22,7 @@ _LONGEST_SEARCH = 200
 async def list_catalogue(services: Services, request: Request) -> Response:
     """`search` words, a `task`, and `fits`: "true" for those that this machine's memory holds, "any" to be told of each.
 
-    Without `fits` the machine is not looked at. Raises InvalidRequest for another parameter or value.
+    What fits is said of the memory that all models together may take. Raises InvalidRequest for another parameter or value.
     """
     query = request.query_params
     for key in query:
@@ -35,11 +35,10 @@ async def list_catalogue(services: Services, request: Request) -> Response:
         raise InvalidRequest(f"'task' is one of {', '.join(TASKS)}.", param="task", code="invalid_value")
     if fits not in {None, "true", "any"}:
         raise InvalidRequest("'fits' is 'true' or 'any'.", param="fits", code="invalid_value")
-    held = sum(worker.rss_bytes or 0 for worker in services.supervisor.status())
 
     def answer() -> list[dict[str, Any]]:
         entries = select(catalogue.all(services.settings.data_dir), search, task)
-        here = look(services.settings, held, speeds=False) if fits else None
+        here = look(services.home, services.settings, speeds=False) if fits else None
         return cards(entries, here, fitting=fits == "true")
 
     return Json({"models": await asyncio.to_thread(answer)})

@@ -48,6 +48,7 @@ class Live:
         self.now = replace(
             before,
             settings=settings,
+            home=home,
             catalog=Catalog(before.store, settings, Planner(settings, home), before.catalog.found),
             key=KeyCheck(settings),
             hosts=HostCheck(settings),

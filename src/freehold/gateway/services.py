@@ -24,6 +24,7 @@ from freehold.telemetry import Telemetry
 @dataclass(frozen=True)
 class Services:
     settings: Settings
+    home: Home
     store: Store
     catalog: Catalog
     scheduler: Scheduler
@@ -56,6 +57,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
     )
     services = Services(
         settings=settings,
+        home=home,
         store=store,
         catalog=Catalog(store, settings, Planner(settings, home), Found(usual(os.environ, Path.home()))),
         scheduler=scheduler,
