@@ -17,6 +17,7 @@ from freehold.store.sources.journal import Journal, State
 from freehold.store.sources.transfer import PIECE, Anew, Limits, Tries, busy, length_of, pieces, range_of, strong_etag
 from freehold.store.sources.web import Broken, Refused
 
+_LOOK = 0.1  # seconds; short, so that Ctrl-C is heard
 _LEAVE = 2.0  # seconds that a thread gets to see that it is over
 
 
@@ -71,7 +72,9 @@ class Chunks:
         try:
             for thread in threads:
                 while thread.is_alive():
-                    thread.join(0.1)  # short, so that Ctrl-C is heard
+                    thread.join(_LOOK)
+                    with self._lock:
+                        self._gained(0)  # while nothing comes, the rate falls
         finally:
             with self._lock:
                 self._stop.set()

@@ -39,7 +39,7 @@ class FromFile:
 
     @contextlib.contextmanager
     def stage(self, store: Store, report: OnProgress) -> Iterator[Staged]:
-        paths = [self.path.with_name(name) for name in siblings(self.path.name)]
+        paths = [self.path.parent / name for name in siblings(self.path.name)]
         if self.sha256 and len(paths) > 1:
             raise StoreError("A model in several parts has no single digest.", "Leave --sha256 out.")
         for path in paths if len(paths) > 1 else ():
