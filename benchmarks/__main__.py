@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import engine, overhead, startup, tuning
+from benchmarks import engine, fit, overhead, startup, tuning
 from benchmarks.report import save
 
-BENCHMARKS = {"overhead": overhead.run, "engine": engine.run, "startup": startup.run, "tuning": tuning.run}
+BENCHMARKS = {
+    "overhead": overhead.run,
+    "engine": engine.run,
+    "startup": startup.run,
+    "tuning": tuning.run,
+    "fit": fit.run,
+}
 
 
 def main() -> None:

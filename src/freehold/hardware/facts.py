@@ -112,7 +112,7 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
         input_bytes=parts.input_bytes,
         output_bytes=parts.output_bytes,
         tied_output=parts.tied,
-        feed_forward_length=_size(metadata, f"{architecture}.feed_forward_length", default=0),
+        feed_forward_length=_feed_forward(metadata, architecture),
     )
 
 
@@ -130,6 +130,15 @@ def _size(metadata: Mapping[str, Any], key: str, default: int | None = None) -> 
     if type(value) is not int or not (1 if default is None else 0) <= value < _LARGEST:
         _bad(f"its {key[:80]!a} makes no sense")
     return value
+
+
+def _feed_forward(metadata: Mapping[str, Any], architecture: str) -> int:
+    """The inner width of a block: of a mixture of experts, that of those which a token passes together."""
+    dense = _size(metadata, f"{architecture}.feed_forward_length", default=0)
+    used = _size(metadata, f"{architecture}.expert_used_count", default=0)
+    mixed = used * _size(metadata, f"{architecture}.expert_feed_forward_length", default=dense)
+    all_mixed = used and not _size(metadata, f"{architecture}.leading_dense_block_count", default=0)
+    return mixed if all_mixed else max(dense, mixed)
 
 
 def _vocab_size(metadata: Mapping[str, Any], architecture: str) -> int:

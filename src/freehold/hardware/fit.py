@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from freehold.hardware.budget import Budget, Device, budget_of
-from freehold.hardware.estimate import may_be_quantised
+from freehold.hardware.estimate import checkpoint_bytes, may_be_quantised
 from freehold.hardware.misfit import Misfit, misfit
 from freehold.hardware.placement import STAGES, Placement, Setup, host_bytes, place
 from freehold.hardware.plan import Knobs, KvType, Plan
@@ -17,6 +17,8 @@ __all__ = ["Budget", "Device", "Misfit", "Plan", "Shape", "Want", "budget_of", "
 
 DEFAULT_CONTEXT = 4096
 LEAST_CONTEXT = 2048
+LEAST_POOLED_BATCH = 512  # tokens; the worker reads a text that becomes one vector in one batch, so the context is one
+CHECKPOINTS = 4  # two at a prompt's end, and two of the turns before
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ def plan(shape: Shape, budget: Budget, want: Want) -> Plan | Misfit:
     """
     asked = _asked(shape, budget, want)
     for context in _contexts(asked.context, want.least_context):
-        for setup in _setups(shape, budget, want, replace(asked, context=context)):
+        for setup in _setups(shape, budget, want, _shorter(shape, asked, context)):
             found = place(shape, budget, setup)
             if found is not None:
                 return _plan(shape, want, asked, setup, found)
     least = min(asked.context, want.least_context)
-    *_, smallest = _setups(shape, budget, want, replace(asked, context=least))
+    *_, smallest = _setups(shape, budget, want, _shorter(shape, asked, least))
 
     def fits(other: Shape, context: int) -> bool:
-        setups = _setups(other, budget, want, replace(asked, context=context))
+        setups = _setups(other, budget, want, _shorter(other, asked, context))
         return any(place(other, budget, setup) for setup in setups)
 
     return misfit(shape, budget, least, host_bytes(shape, smallest), fits)
@@ -65,11 +67,16 @@ def _asked(shape: Shape, budget: Budget, want: Want) -> Setup:
         context=context,
         slots=want.slots or _slots(budget),
         kv_type="f16" if want.kv_type == "auto" else want.kv_type,
-        prompt_cache_mib=0 if shape.encoder else want.prompt_cache_mib,
+        prompt_cache_mib=0 if shape.pools else want.prompt_cache_mib,
         knobs=want.knobs,
-        ubatch=max(512, context) if shape.encoder else want.knobs.ubatch,
+        ubatch=max(LEAST_POOLED_BATCH, context) if shape.pools else want.knobs.ubatch,
+        checkpoints=CHECKPOINTS if not shape.pools and checkpoint_bytes(shape, context, "f16") else 0,
         gpu_layers=0 if not budget.gpus else len(shape.layers) if want.gpu_layers is None else want.gpu_layers,
     )
+
+
+def _shorter(shape: Shape, asked: Setup, context: int) -> Setup:
+    return replace(asked, context=context, ubatch=max(LEAST_POOLED_BATCH, context) if shape.pools else asked.ubatch)
 
 
 def _slots(budget: Budget) -> int:
@@ -110,6 +117,7 @@ def _plan(shape: Shape, want: Want, asked: Setup, setup: Setup, found: Placement
         tensor_split=tuple(map(float, found.counts)) if several or found.counts[1:] else (),
         host_expert_layers=found.host_expert_layers,
         prompt_cache_mib=setup.prompt_cache_mib,
+        checkpoints=setup.checkpoints,
         memory=found.shares,
         notes=tuple(_notes(shape, want, asked, setup, found)),
     )

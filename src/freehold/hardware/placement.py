@@ -12,6 +12,7 @@ from freehold.hardware.estimate import (
     GPU_CONTEXT,
     GPU_HOST,
     MIB,
+    checkpoint_bytes,
     compute_bytes,
     kv_bytes,
     output_bytes,
@@ -38,6 +39,7 @@ class Setup:
     ubatch: int
     stage: Stage = "host"
     gpu_layers: int = 0  # at most
+    checkpoints: int = 0
 
     def kv(self, layer: Layer) -> int:
         return kv_bytes(layer, self.context, self.slots, self.kv_type, self.ubatch)
@@ -142,7 +144,8 @@ def _host_share(shape: Shape, setup: Setup, host_layers: int, experts: int) -> S
     buffers = (
         process_bytes(shape)
         + compute_bytes(shape, setup.context, setup.slots, setup.ubatch, setup.knobs)
-        + output_bytes(shape, setup.slots)
+        + output_bytes(shape, setup.slots, setup.ubatch)
+        + setup.slots * setup.checkpoints * checkpoint_bytes(shape, setup.context, setup.kv_type)
         + setup.prompt_cache_mib * MIB
         + (0 if whole else GPU_HOST)
     )

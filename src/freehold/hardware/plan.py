@@ -51,8 +51,10 @@ class Plan:
 
     `gpu_layers` of the model's blocks are on GPUs, shared out by `tensor_split` (one weight a GPU, empty for a single one); the
     experts of the first `host_expert_layers` blocks stay in the host's memory. `prompt_cache_mib` is the host memory that
-    prompts may keep their KV in after they have left their slot. `memory` sums to what the worker is expected to use; `notes`
-    say what was cut from the wish, and why; `tuned` is the day that the knobs were measured on, empty for the defaults.
+    prompts may keep their KV in after they have left their slot; `checkpoints` are the copies that a slot keeps of windows and
+    states, so that a prompt which begins like the last one need not be read anew. `memory` sums to what the worker is expected
+    to use; `notes` say what was cut from the wish, and why; `tuned` is the day that the knobs were measured on, empty for the
+    defaults.
     """
 
     context: int
@@ -66,6 +68,7 @@ class Plan:
     memory: tuple[Share, ...] = ()
     notes: tuple[str, ...] = ()
     tuned: str = ""
+    checkpoints: int = 4
 
     def on(self, device: str) -> int:
         """Bytes planned on that device."""

@@ -14,8 +14,9 @@ class Shape:
     """Sizes of a model, in bytes where they are of memory.
 
     `input_bytes` is the token embedding, which stays in the host's memory; `output_bytes` what the last step needs, which goes
-    to a GPU. With `tied` they are the same tensor: the host holds it once, and a GPU a copy of it. `parameters` and
-    `quantization` serve to say what a smaller file would take.
+    to a GPU. With `tied` they are the same tensor: the host holds it once, and a GPU a copy of it. `feed_forward` is the widest
+    that a token becomes inside a block. An `encoder` keeps no KV cache; a model that `pools` makes one vector of a text, read
+    in one batch. `parameters` and `quantization` serve to say what a smaller file would take.
     """
 
     layers: tuple[Layer, ...]
@@ -28,6 +29,7 @@ class Shape:
     heads: int
     trained_context: int
     encoder: bool = False
+    pools: bool = False
     projector_bytes: int = 0
     parameters: int = 0
     quantization: str = ""
@@ -69,6 +71,7 @@ def shape_of(facts: ModelFacts, projector_bytes: int = 0) -> Shape:
         heads=max(1, facts.head_count),
         trained_context=facts.context_length,
         encoder=facts.architecture in ENCODERS,
+        pools=facts.architecture in ENCODERS or facts.pooling not in (None, "none"),
         projector_bytes=projector_bytes,
         parameters=facts.parameters,
         quantization=facts.quantization,

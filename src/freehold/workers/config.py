@@ -28,3 +28,10 @@ class LlamaConfig:
     site: str | None = None
     folder: str | None = None
     memory_limit_mib: int = 0
+
+    @property
+    def gpu_layers(self) -> int:
+        """As the engine counts them: to it the output is a block like others, the last one. Without it the first block of a
+        model that is to lie on the GPU as a whole would stay on the host."""
+        planned: int = self.plan["gpu_layers"]
+        return planned + 1 if planned else 0

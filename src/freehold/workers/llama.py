@@ -112,13 +112,13 @@ def _follow(params: Any, config: LlamaConfig) -> None:
     params.n_ctx = plan["context"] * plan["slots"]
     params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{plan['kv_type'].upper()}")
     params.cache_ram_mib = plan["prompt_cache_mib"]
-    # To the engine the output is a block like others, the last one: without it the first block would stay on the host.
-    params.n_gpu_layers = plan["gpu_layers"] + 1 if plan["gpu_layers"] else 0
+    params.n_ctx_checkpoints = plan["checkpoints"]
+    params.n_gpu_layers = config.gpu_layers
     if plan["tensor_split"]:
         params.tensor_split = [*plan["tensor_split"], *[0.0] * (len(params.tensor_split) - len(plan["tensor_split"]))]
     if plan["host_expert_layers"]:
         layers = "|".join(map(str, range(plan["host_expert_layers"])))
-        params.tensor_buft_overrides = rf"blk\.({layers})\.ffn_(up|down|gate)_(ch|)exps=CPU"
+        params.tensor_buft_overrides = rf"blk\.({layers})\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"
     params.n_batch, params.n_ubatch = knobs["batch"], knobs["ubatch"]
     for cpu, threads in ((params.cpuparams, knobs["threads"]), (params.cpuparams_batch, knobs["threads_batch"])):
         cpu.n_threads = threads

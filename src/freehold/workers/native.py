@@ -53,12 +53,11 @@ def arguments(config: LlamaConfig, address: str) -> list[str]:
 def _placed(config: LlamaConfig) -> list[str]:
     """Context, slots, and what lies where."""
     plan = config.plan
-    # To the engine the output is a block like others, the last one: without it the first block would stay on the host.
-    layers = plan["gpu_layers"] + 1 if plan["gpu_layers"] else 0
     given = [
         *("--parallel", str(plan["slots"]), "--ctx-size", str(plan["context"] * plan["slots"])),
         *("--cache-type-k", plan["kv_type"], "--cache-type-v", plan["kv_type"]),
-        *("--cache-ram", str(plan["prompt_cache_mib"]), "--n-gpu-layers", str(layers)),
+        *("--cache-ram", str(plan["prompt_cache_mib"]), "--n-gpu-layers", str(config.gpu_layers)),
+        *("--ctx-checkpoints", str(plan["checkpoints"])),
     ]
     if plan["tensor_split"]:
         given += ["--tensor-split", ",".join(f"{share:g}" for share in plan["tensor_split"])]

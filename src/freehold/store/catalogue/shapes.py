@@ -46,6 +46,7 @@ def published_shape(entry: Entry, variant: Variant | None = None) -> Shape | Non
         heads=known.heads,
         trained_context=entry.context,
         encoder=_is_encoder(entry),
+        pools="embedding" in entry.tasks,
         projector_bytes=projector,
         parameters=entry.parameters,
         quantization=variant.quantization,
