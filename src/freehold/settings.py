@@ -148,7 +148,9 @@ class SourceSettings(_Section):
 
 
 class TimeoutSettings(_Section):
-    load: Seconds = Field(300.0, description="Seconds a model may take to load.")
+    load: Seconds = Field(
+        300.0, description="Seconds a model may take to load; on a CPU at most 30, and one more for each 20 MB of its weights."
+    )
     first_token: Seconds = Field(600.0, description="Seconds until the engine's first byte of an answer.")
     idle: Seconds = Field(120.0, description="Seconds between two pieces of a streamed answer.")
     write: Seconds = Field(60.0, description="Seconds a client may take to accept a piece; then it is cut off.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,25 @@ def test_a_model_that_cannot_load_says_why_and_the_others_go_on(
     assert server.chat("hello", model=GOOD, max_tokens=1)[0] == 200
     assert (server.worker(GOOD)["pid"], server.worker(GOOD)["restarts"]) == (good["pid"], good["restarts"])
     assert server.request("DELETE", f"/v1/models/{name}")[0] == 200
+
+
+def test_a_template_without_an_end_fails_in_time_and_others_get_their_turn(data: Path, tmp_path: Path) -> None:
+    """The engine tries a chat template out when it loads; loads take turns."""
+    bare = next(shape for shape in zoo() if shape.name == "llama-q8")
+    loop = "{% for a in range(100000000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"
+    pull(Store(data), str(write(replace(bare, template=loop), tmp_path)), name="endless", on_progress=lambda progress: None)
+    with serving(data, env=ENGINE | {"FREEHOLD_TIMEOUTS_LOAD": "5"}, ready=False) as running:
+        status, _, body = running.chat("hello", model="endless", max_tokens=1)
+        assert (status, body["error"]["code"]) == (503, "model_failed")
+        assert "not ready" in body["error"]["message"]
+        assert running.chat("hello", model=GOOD, max_tokens=1)[0] == 200
+    Store(data).remove("endless")
+
+
+def test_a_broken_template_is_the_reason_that_is_given(data: Path, server: Server, tmp_path: Path) -> None:
+    shape = replace(next(shape for shape in zoo() if shape.name == "llama-q8"), template="{{ messages ")
+    pull(Store(data), str(write(shape, tmp_path)), name="unclosed", on_progress=lambda progress: None)
+    status, _, body = server.chat("hello", model="unclosed", max_tokens=1)
+    assert status == 503
+    assert "template" in body["error"]["message"]
+    assert "jinja via" not in body["error"]["message"]  # the engine's advice is for its own command line

@@ -5,43 +5,45 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from freehold.store.manifest import File
 from freehold.store.pull import pull
-from freehold.store.store import Store, digest_of
+from freehold.store.store import Store
 from tests.conftest import Server, fake_model, serving
 from tests.zoo import pictures
 from tests.zoo.build import write
 from tests.zoo.pictures import picture, uri
 from tests.zoo.shapes import zoo
-from tests.zoo.test_zoo import ENGINE
+from tests.zoo.test_zoo import ENGINE, freehold
 from tests.zoo.vision import Seeing, seeing
 
 SEEING = {model.text.name: model for model in seeing()}
 BLIND = "llama-gqa"
 
 
-def install(store: Store, model: Seeing, folder: Path) -> None:
-    manifest = pull(store, str(write(model.text, folder)), name=model.text.name, on_progress=lambda progress: None)
-    projector = write(model.projector, folder)
-    file = File("projector", projector.name, digest_of(projector), projector.stat().st_size)
-    store.install(replace(manifest, files=(*manifest.files, file)), {str(file.digest): projector})
+def install(home: Path, model: Seeing, folder: Path) -> None:
+    text, projector = write(model.text, folder), write(model.projector, folder)
+    done = freehold(home, "pull", str(text), "--projector", str(projector), "--name", model.text.name)
+    assert done.code == 0, done.err
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data, folder = tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("files")
+    home, folder = tmp_path_factory.mktemp("vision"), tmp_path_factory.mktemp("files")
+    data = home / "data"
     fake_model(data)
-    store = Store(data)
     for model in SEEING.values():
-        install(store, model, folder)
-    pull(store, str(write(next(s for s in zoo() if s.name == BLIND), folder)), name=BLIND, on_progress=lambda progress: None)
+        install(home, model, folder)
+    pull(
+        Store(data),
+        str(write(next(s for s in zoo() if s.name == BLIND), folder)),
+        name=BLIND,
+        on_progress=lambda progress: None,
+    )
     with serving(data, env=ENGINE | {"FREEHOLD_ENGINE_CONTEXT": "1024"}, ready=False) as running:
         yield running
 
@@ -179,3 +181,13 @@ def test_a_picture_too_narrow_for_a_model_is_a_400_and_the_model_goes_on(server:
     before = server.worker("smol-vision")["pid"]
     assert "of a size" in refused(client, "smol-vision", uri(picture(size=(1, 200)))).message
     assert server.worker("smol-vision")["pid"] == before
+
+
+def test_a_projector_must_be_one_and_goes_with_a_file(tmp_path: Path) -> None:
+    model = SEEING["gemma3-vision"]
+    text = str(write(model.text, tmp_path))
+    done = freehold(tmp_path, "pull", text, "--projector", text)
+    assert (done.code, "projector" in done.err) == (1, True)
+    done = freehold(tmp_path, "pull", "smollm2:135m", "--projector", text)
+    assert (done.code, "--projector" in done.err) == (2, True)
+    assert Store(tmp_path / "data").list() == []

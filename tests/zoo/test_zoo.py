@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gguf import TokenType
 
 from freehold.store.pull import pull
 from freehold.store.store import Store
+from tests.cli.parts import Result, run
 from tests.conftest import Server, fake_model, serving
+from tests.zoo import templates
 from tests.zoo.build import Shape, write
 from tests.zoo.shapes import zoo
 
@@ -20,7 +25,7 @@ ENGINE = {
     "FREEHOLD_PRELOAD": "false",
     "FREEHOLD_DEFAULT_CHAT": "fake",
     "FREEHOLD_DEFAULT_EMBEDDING": "fake",
-    "FREEHOLD_ENGINE_CONTEXT": "256",
+    "FREEHOLD_ENGINE_CONTEXT": "512",
     "FREEHOLD_ENGINE_SLOTS": "1",
 }
 
@@ -36,6 +41,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def keeper(data: Path) -> Iterator[Server]:
     with serving(data, env=ENGINE, ready=False) as running:
         yield running
+
+
+def freehold(home: Path, *arguments: str) -> Result:
+    """The command line, over a data folder in `home` that no server has."""
+    return run(home, *arguments, "--data-dir", str(home / "data"), env={"FREEHOLD_PORT": "9"})
 
 
 def parameters(shape: Shape) -> int:
@@ -113,3 +123,53 @@ def chats(server: Server, shape: Shape) -> None:
     status, _, answer = server.post("/v1/completions", body)
     assert status == 200, answer
     assert answer["usage"]["completion_tokens"] >= 1
+
+
+def test_a_model_in_parts_is_pulled_by_its_first_one(tmp_path: Path) -> None:
+    shape = next(shape for shape in SHAPES if shape.parts > 1)
+    done = freehold(tmp_path, "pull", str(write(shape, tmp_path)), "--name", "whole", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["parameters"] == parameters(shape)
+
+
+def test_a_model_without_a_template_says_what_its_chats_become(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    for name, told in (("llama-without-template", True), ("llama-mha", False), ("bert", False)):
+        path = write(next(shape for shape in SHAPES if shape.name == name), tmp_path)
+        manifest = pull(store, str(path), name=name, on_progress=lambda progress: None)
+        assert any("ChatML" in note for note in manifest.notes) is told
+    assert "ChatML" in freehold(tmp_path, "show", "llama-without-template").out
+
+
+def test_without_a_template_the_default_is_chatml_indeed(data: Path, keeper: Server, tmp_path: Path) -> None:
+    """The same weights with ChatML as their own template answer the same, and so does the prompt that it makes."""
+    bare = next(shape for shape in SHAPES if shape.name == "llama-without-template")
+    asked: list[Any] = []
+    for shape in (bare, replace(bare, template=templates.CHATML)):
+        path = write(shape, tmp_path)
+        pull(Store(data), str(path), name=shape.name, on_progress=lambda progress: None)
+        status, _, answer = keeper.chat("hello", model=shape.name, max_tokens=6, temperature=0)
+        assert status == 200, answer
+        asked.append((answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens"]))
+        assert keeper.request("DELETE", f"/v1/models/{shape.name}")[0] == 200
+    assert asked[0] == asked[1]
+
+
+def test_a_model_whose_template_has_tools_can_be_held_to_a_call(data: Path, keeper: Server, tmp_path: Path) -> None:
+    shape = next(shape for shape in SHAPES if shape.name == "qwen3")
+    pull(Store(data), str(write(shape, tmp_path)), name="caller", on_progress=lambda progress: None)
+    switch = {
+        "name": "switch",
+        "parameters": {
+            "type": "object",
+            "properties": {"on": {"type": "boolean"}},
+            "required": ["on"],
+            "additionalProperties": False,
+        },
+    }
+    fields = {"tools": [{"type": "function", "function": switch}], "tool_choice": "required", "max_tokens": 200}
+    status, _, answer = keeper.chat("switch it on", model="caller", temperature=0, **fields)
+    assert status == 200, answer
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] == "switch"
+    assert json.loads(call["function"]["arguments"])["on"] in (True, False)

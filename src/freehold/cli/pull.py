@@ -35,6 +35,7 @@ class _Wanted:
     reference: str
     name: str | None
     sha256: str | None
+    projector: str | None = None
 
     @property
     def label(self) -> str:
@@ -48,20 +49,31 @@ Examples:
   freehold pull qwen3:4b ollama:gemma3:1b
   freehold pull hf:unsloth/Qwen3-4B-GGUF:Q4_K_M
   freehold pull ./Qwen3-4B-Q4_K_M.gguf --name qwen3:4b
+  freehold pull ./model.gguf --projector ./mmproj.gguf
   freehold pull https://example.com/model.gguf --sha256 <64 hex digits>"""
 )
 @click.argument("references", nargs=-1, required=True)
 @click.option("--name", help="Name to give it.  [default: made from the reference]")
 @click.option("--sha256", metavar="HEX", help="Digest the file must have.")
+@click.option("--projector", metavar="FILE", help="The mmproj file that lets a model see; for a model that is a file, too.")
 @json_option
 @with_session()
-def pull(session: Session, references: tuple[str, ...], name: str | None, sha256: str | None, as_json: bool) -> int:
+def pull(
+    session: Session,
+    references: tuple[str, ...],
+    name: str | None,
+    sha256: str | None,
+    projector: str | None,
+    as_json: bool,
+) -> int:
     """Install models: of the catalogue, Hugging Face, Ollama's registry, PyPI, an address, or a file."""
-    if len(references) > 1 and (name or sha256):
-        raise click.UsageError("--name and --sha256 are for a single model.")
+    if len(references) > 1 and (name or sha256 or projector):
+        raise click.UsageError("--name, --sha256 and --projector are for a single model.")
+    if projector and not is_path(references[0]):
+        raise click.UsageError("--projector is for a model that is a file; other sources bring their own.")
     if name:
         check_name(name)
-    wanted = [_Wanted(reference, name, sha256) for reference in dict.fromkeys(references)]
+    wanted = [_Wanted(reference, name, sha256, projector) for reference in dict.fromkeys(references)]
     server = session.server_if_any()
     with board() as progress:
         outcomes = asyncio.run(_all(session, server, wanted, progress))
@@ -126,6 +138,7 @@ async def _here(session: Session, server: Client | None, wanted: _Wanted, progre
         name=wanted.name,
         sha256=wanted.sha256,
         registry=settings.sources.ollama_registry,
+        projector=wanted.projector,
     )
     task = asyncio.create_task(job.run())
     try:

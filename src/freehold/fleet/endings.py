@@ -22,7 +22,7 @@ _SOURCE = re.compile(r"\S*/(?=[\w.-]+:\d+: )")  # the folder of a source file on
 # What the engine says after the line that says why: which function gave up next, and that there is no debugger.
 _CONSEQUENCE = re.compile(
     r"failed to load model|exiting due to|the engine did not start|failed to create context|failed to initialize the context"
-    r"|^ptrace: |^No stack|^The program is not being run|^\[New LWP|^warning: "
+    r"|^ptrace: |--no-jinja|^No stack|^The program is not being run|^\[New LWP|^warning: "
 )
 _ON_GPU = re.compile(r"\b(?:cuda|hip|rocm|vulkan|metal|sycl|device)\w*", re.IGNORECASE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 
@@ -16,6 +17,8 @@ from freehold.fleet.vitals import oom_kills
 from freehold.store import integrity
 
 _FIRST_LOOK, _LONGEST_PAUSE = 0.005, 0.1
+_LEAST = 30.0  # seconds that any model gets
+_SLOWEST = 20e6  # bytes a second: a network drive, or a hard disk that others use
 
 
 async def checked(deployment: Deployment) -> None:
@@ -37,8 +40,9 @@ async def checked(deployment: Deployment) -> None:
 async def load(process: Process, client: EngineClient, deployment: Deployment, within: float) -> float:
     """Waits until the worker has answered, and returns the seconds it took for each token of the question.
 
-    Raises Ended when the process ends, or is not ready `within` seconds, or answers with an error.
+    Raises Ended when the process ends, or is not ready `within` seconds (or sooner: see `time_for`), or answers with an error.
     """
+    within = min(within, time_for(deployment))
     exited = asyncio.create_task(process.exited())
     proven = asyncio.create_task(_prove(client, deployment, within))
     try:
@@ -53,6 +57,20 @@ async def load(process: Process, client: EngineClient, deployment: Deployment, w
     finally:
         for task in (exited, proven):
             task.cancel()
+
+
+def time_for(deployment: Deployment) -> float:
+    """Seconds after which a model of that size is not loading but stuck, such as in a chat template without an end: loads take
+    turns, so it must not keep others from theirs. A GPU's kernels may have to be compiled first, so there it is no bound.
+    """
+    plan, weights = deployment.plan, deployment.weights
+    if weights is None or plan.gpu_layers:
+        return math.inf
+    try:
+        size = sum(share.weights for share in plan.memory) or weights.stat().st_size
+    except OSError:
+        return _LEAST
+    return _LEAST + size / _SLOWEST
 
 
 async def ending_of(process: Process, code: int) -> Ending:

@@ -1,6 +1,6 @@
 """A pull as a process of its own:
 
-    python -m freehold.store pull --data-dir DIR [--name NAME] [--sha256 HEX] [--registry URL] -- REFERENCE
+    python -m freehold.store pull --data-dir DIR [--name NAME] [--sha256 HEX] [--registry URL] [--projector FILE] -- REFERENCE
 
 Says on stdout what `wire` describes, and ends with 0 or 1. It ends early, and cleanly, when its stdin closes: whoever wanted
 the model is gone.
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--name")
     parser.add_argument("--sha256")
     parser.add_argument("--registry", default=OLLAMA)
+    parser.add_argument("--projector", type=Path)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
@@ -48,6 +49,7 @@ def main() -> int:
             name=arguments.name,
             sha256=arguments.sha256,
             registry=arguments.registry,
+            projector=arguments.projector,
             on_progress=Reports(),
         )
     except OperatorError as error:

@@ -21,6 +21,9 @@ _EMBEDDING_ONLY = frozenset(
 )
 
 
+_CHATML = "It brings no chat template, so chats are put to it as ChatML, which it may not have learnt."
+
+
 def install(store: Store, model: str, staged: Staged, report: OnProgress) -> Manifest:
     """Reads the headers of the bytes that will be served, then moves all into the store at once.
 
@@ -86,9 +89,11 @@ def _template(text: str, folder: Path, moved: dict[str, Path]) -> File:
 
 def _manifest(model: str, staged: Staged, header: Header, facts: ModelFacts, files: tuple[File, ...]) -> Manifest:
     terms = staged.terms
+    task = terms.task or task_of(facts)
+    speechless = task == "chat" and facts.chat_template is None and all(file.role != "chat_template" for file in files)
     return Manifest(
         name=model,
-        task=terms.task or task_of(facts),
+        task=task,
         engine="llama.cpp",
         files=files,
         source=terms.source,
@@ -98,7 +103,7 @@ def _manifest(model: str, staged: Staged, header: Header, facts: ModelFacts, fil
         sampling=terms.sampling,
         options=terms.options,
         description=terms.description,
-        notes=terms.notes,
+        notes=(*terms.notes, _CHATML) if speechless else terms.notes,
     )
 
 

@@ -22,7 +22,14 @@ class PullJob:
     """One pull of `reference` into a data folder, run once. `progress` is how far it is, None before it says so."""
 
     def __init__(
-        self, data_dir: Path, reference: str, *, name: str | None = None, sha256: str | None = None, registry: str | None = None
+        self,
+        data_dir: Path,
+        reference: str,
+        *,
+        name: str | None = None,
+        sha256: str | None = None,
+        registry: str | None = None,
+        projector: str | None = None,
     ):
         self.name = name
         self.progress: Progress | None = None
@@ -30,6 +37,7 @@ class PullJob:
         options += [f"--name={name}"] if name is not None else []
         options += [f"--sha256={sha256}"] if sha256 is not None else []
         options += [f"--registry={registry}"] if registry is not None else []
+        options += [f"--projector={projector}"] if projector is not None else []
         self._command = (sys.executable, "-P", "-m", "freehold.store", "pull", *options, "--", reference)
 
     def describe(self) -> str:

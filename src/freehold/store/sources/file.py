@@ -12,7 +12,7 @@ from pathlib import Path
 from freehold.errors import BadModelFile, DigestMismatch, StoreError
 from freehold.hardware.gguf import read_header
 from freehold.store import disk
-from freehold.store.manifest import Manifest
+from freehold.store.manifest import Manifest, Role
 from freehold.store.names import name_for
 from freehold.store.parts import siblings, whole_name
 from freehold.store.progress import Meter, OnProgress
@@ -25,10 +25,14 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class FromFile:
-    """A source: the file at `path`, with the others of its parts, and the sha256 (64 hex digits) where it was given."""
+    """A source: the file at `path`, with the others of its parts, and the sha256 (64 hex digits) where it was given.
+
+    `projector` is the file that lets the model see.
+    """
 
     path: Path
     sha256: str | None
+    projector: Path | None = None
 
     @property
     def name(self) -> str:
@@ -47,13 +51,15 @@ class FromFile:
                 raise BadModelFile(
                     f"{path.name!a}, a part of this model, is missing.", "All parts are needed, side by side in one folder."
                 )
-        sizes = [size_of(path) for path in paths]
+        sizes = [size_of(path) for path in (*paths, *([self.projector] if self.projector else []))]
         disk.require(disk.free_bytes(store.data_dir), sum(sizes))
         with temporary(store.staging) as folder:
             meter = Meter(report, "install", sum(sizes))
             parts = [_copied(path, folder / str(number), meter) for number, path in enumerate(paths)]
             if self.sha256 and parts[0].digest != f"sha256:{self.sha256}":
                 raise DigestMismatch(f"{self.path.name!a} does not have the sha256 that was given.", "Check both.")
+            if self.projector is not None:
+                parts.append(_copied(self.projector, folder / "projector", meter, "projector"))
             yield Staged(tuple(parts), Terms("file"), folder)
 
 
@@ -70,11 +76,11 @@ def size_of(path: Path) -> int:
     return found.st_size
 
 
-def _copied(path: Path, target: Path, meter: Meter) -> Part:
+def _copied(path: Path, target: Path, meter: Meter, role: Role = "weights") -> Part:
     digest = hashlib.sha256()
     with disk.translated(), path.open("rb", buffering=0) as source, target.open("xb") as sink:
         while piece := source.read(_CHUNK):
             digest.update(piece)
             sink.write(piece)
             meter.add(len(piece))
-    return Part("weights", path.name, f"sha256:{digest.hexdigest()}", target)
+    return Part(role, path.name, f"sha256:{digest.hexdigest()}", target)
