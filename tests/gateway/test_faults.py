@@ -21,6 +21,7 @@ import pytest
 from tests.conftest import Server, fake_model, serving, until
 
 CHAT = "/v1/chat/completions"
+MANY = 32  # streams at a time
 MORE_THAN_BUFFERS = 200_000  # tokens; their events are some 40 MB, and no socket takes that much unread
 
 
@@ -59,7 +60,7 @@ class Stream:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server of one's own: these tests break it."""
-    fake_model(tmp_path, slots=16)
+    fake_model(tmp_path, slots=MANY)
     fake_model(tmp_path, "other")
     environment = {
         "FREEHOLD_DEFAULT_CHAT": "fake",
@@ -82,6 +83,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def zombies(pid: int) -> list[int]:
+    return [child for child in children(pid) if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z"]
+
+
 def assert_ends_with_an_error_event(events: list[str]) -> dict[str, Any]:
     assert events[-1] == "[DONE]"
     error = json.loads(events[-2])["error"]
@@ -90,30 +95,32 @@ def assert_ends_with_an_error_event(events: list[str]) -> dict[str, Any]:
     return dict(error)
 
 
-def test_a_worker_killed_under_16_streams_ends_each_of_them_with_an_error_event(server: Server) -> None:
-    before = open_files(server.pid)
-    streams = [Stream(server, directive(tokens=10_000, token_delay_s=0.01)) for _ in range(16)]
+def test_a_worker_killed_under_32_streams_ends_each_of_them_with_an_error_event(server: Server) -> None:
+    before, shared = open_files(server.pid), set(Path("/dev/shm").iterdir())
+    streams = [Stream(server, directive(tokens=10_000, token_delay_s=0.05)) for _ in range(MANY)]
     for stream in streams:
         stream.event()
     pid = server.worker("fake")["pid"]
     killed = time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+    with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
         ends = list(pool.map(lambda stream: (stream.events(), time.monotonic() - killed), streams))
     for events, seconds in ends:
         assert assert_ends_with_an_error_event(events)["code"] == "worker_died"
         assert seconds < 1.0
     until(lambda: server.chat("hello")[0] == 200, within=10)
     assert pid not in children(server.pid)
+    assert zombies(server.pid) == []
+    assert set(Path("/dev/shm").iterdir()) <= shared
     del streams, ends
     until(lambda: abs(open_files(server.pid) - before) <= 2, within=10)
 
 
 def test_a_worker_killed_under_whole_answers_gives_each_a_503_and_none_half_a_body(server: Server) -> None:
     text = directive(first_token_delay_s=20)
-    with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        answers = [pool.submit(server.chat, text) for _ in range(12)]
-        until(lambda: server.worker("fake")["busy"] == 12)
+    with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
+        answers = [pool.submit(server.chat, text) for _ in range(MANY)]
+        until(lambda: server.worker("fake")["busy"] == MANY)
         os.kill(server.worker("fake")["pid"], signal.SIGKILL)
         for answer in answers:
             status, headers, body = answer.result(timeout=5)
@@ -165,7 +172,7 @@ def test_an_engine_error_is_mapped_and_never_relayed(server: Server, body: str, 
 
 
 def test_a_full_queue_answers_429_at_once_and_a_client_that_leaves_makes_room(server: Server) -> None:
-    running = [Stream(server, directive(tokens=10_000, token_delay_s=0.02)) for _ in range(16)]
+    running = [Stream(server, directive(tokens=10_000, token_delay_s=0.02)) for _ in range(MANY)]
     waiting = [http.client.HTTPConnection("127.0.0.1", server.port) for _ in range(8)]
     for connection in waiting:
         connection.request("POST", CHAT, payload("hello"), {"Content-Type": "application/json"})
