@@ -206,6 +206,17 @@ def test_a_turn_that_does_not_come_in_time_is_a_503(tmp_path: Path) -> None:
         stream.leave()
 
 
+def test_a_load_at_the_start_may_take_longer_than_a_request_waits(tmp_path: Path) -> None:
+    fake_model(tmp_path, load_delay_s=1.5)
+    environment = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake", "FREEHOLD_QUEUE_TIMEOUT": "0.5"}
+    with serving(tmp_path, env=environment, ready=False) as server:
+        status, headers, body = server.chat("hello")
+        assert (status, body["error"]["code"]) == (503, "queue_timeout")
+        assert "retry-after" in headers
+        until(server.ready)
+        assert server.chat("hello")[0] == 200
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_client_that_leaves_frees_its_slot(server: Server, streamed: bool) -> None:
     times = []

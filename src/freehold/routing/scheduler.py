@@ -103,22 +103,23 @@ class Scheduler:
         """
         seat = self._seat(deployment, terms.stay)
         asked = time.monotonic()
+        limit = self._queue.timeout if terms.need else None  # a load that no request waits for has its own
         try:
-            async with asyncio.timeout(self._queue.timeout):
+            async with asyncio.timeout(limit):
                 await self._turn(seat, terms)
                 started = time.monotonic()
         except TimeoutError:
             raise self._late(seat) from None
         need = min(terms.need, seat.slots)
         try:
-            client = await self._ready(seat, asked + self._queue.timeout - started)
+            client = await self._ready(seat, None if limit is None else asked + limit - started)
             yield Lease(client, need, time.monotonic() - asked)
         finally:
             seat.give_back(need, terms.tenant, time.monotonic() - started)
             self._after_lease(seat)
 
     async def load(self, deployment: Deployment, stay: Stay = ALWAYS) -> None:
-        """Waits until a model is loaded, as a request to it would. Raises what `lease` raises."""
+        """Waits until a model is loaded, however long that takes. Raises what `lease` raises but for QueueTimeout."""
         async with self.lease(deployment, Terms(need=0, stay=stay)):
             pass
 
@@ -212,7 +213,7 @@ class Scheduler:
             self._advance()
             raise
 
-    async def _ready(self, seat: Seat, within: float) -> EngineClient:
+    async def _ready(self, seat: Seat, within: float | None) -> EngineClient:
         """The worker of a model that is in; it may be starting anew after a crash."""
         try:
             async with asyncio.timeout(within):
