@@ -132,7 +132,7 @@ def test_the_commands_of_the_page_about_models_work(tmp_path: Path, starters: Pa
     """Those that need no network: a file is pulled as shown, listed, and removed; the starter models are as the table says."""
     lines = [text for text in code(ROOT / "docs" / "models.md") if text.startswith("freehold ")]
     file_line = next(line for line in lines if "./" in line)
-    _, _, file, *options = shlex.split(file_line)
+    _, _, file, *options = shlex.split(file_line, comments=True)
     write_gguf(tmp_path / file)
     data = {"FREEHOLD_DATA_DIR": str(tmp_path / "data"), "FREEHOLD_URL": ""}
     assert run(tmp_path, "pull", file, *options, "--data-dir", tmp_path / "data", env=data).code == 0
