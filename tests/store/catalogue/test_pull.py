@@ -140,3 +140,14 @@ def test_a_model_that_nothing_here_serves_is_refused_before_a_byte(place: Place,
 def test_a_name_that_is_nearly_one_of_the_catalogue_is_answered_with_it(place: Place) -> None:
     assert_one_line(place.run("pull", "lama3.1:8b"), 1, "llama3.1:8b")
     assert_one_line(place.run("pull", "whisper:tiny"), 1, "whisper.cpp")
+
+
+def test_an_entry_may_name_a_file_of_this_machine_whose_path_is_told_to_nobody(place: Place) -> None:
+    place.describe()
+    file = place.file("tiny-F32.gguf")
+    own = place.data / "catalogue.toml"
+    own.write_text(own.read_text().replace("hf:tiny/llama-GGUF/tiny-F32.gguf", f"file:{file}"))
+    assert place.run("pull", "tiny:1m").code == 0
+    shown = place.run("show", "tiny:1m").out
+    assert "Nothing but tests." in shown
+    assert str(file) not in shown

@@ -93,8 +93,9 @@ files = [{{ role = "weights", reference = "hf:our-org/support-7b-GGUF/support-7b
 `name`, `license`, `parameters`, `tasks` and `variants` must be there. Others: `family`, `title`, `aliases`,
 `default`, `active` (parameters that a token uses), `input`, `output`, `url`, `quality`, `architecture` (`layers`,
 `embedding`, `heads`, `kv_heads`, `head_dim`, `vocab`, and where it applies `kv_layers`, `window`, `window_layers`,
-`kv_latent`). A reference is `hf:org/repo/path`, or `https://…` with a `sha256`. A model in several parts has a file
-of role `weights` for each, in order; a model with pictures has one of role `projector`.
+`kv_latent`). A reference is `hf:org/repo/path`, `https://…` with a `sha256`, or `file:/…` for a file of this machine,
+which is copied. A model in several parts has a file of role `weights` for each, in order; a model with pictures has one
+of role `projector`.
 
 ## Over HTTP
 

@@ -67,12 +67,12 @@ class FromCatalogue:
             yield Staged(fetch_all(store, remotes, folder, report), self._terms(()), folder)
 
     def _terms(self, notes: tuple[str, ...]) -> Terms:
-        entry = self.entry
+        entry, first = self.entry, self.entry.variant.files[0].reference
         return Terms(
-            entry.variant.files[0].reference,
+            "file" if first.startswith("file:") else first,  # a path of this machine is nobody's business
             task="embedding" if "embedding" in entry.tasks else None,
             license=entry.license,
-            description=f"{entry.title}: {entry.good_for}",
+            description=f"{entry.title}: {entry.good_for}" if entry.good_for else entry.title,
             notes=notes,
         )
 
