@@ -24,12 +24,15 @@ def run(config: LlamaConfig) -> NoReturn:
     socket = Path(config.socket)
     argv = [str(config.program), *arguments(config, socket.name)]
     os.chdir(socket.parent)  # a relative address: the engine splits --host at commas, and a socket's path has little room
-    if sys.platform == "linux":
-        os.execv(argv[0], argv)  # noqa: S606 - becoming that program is what this is for
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as child:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: child.send_signal(number))
-        sys.exit(child.wait())
+    try:
+        if sys.platform == "linux":
+            os.execv(argv[0], argv)  # noqa: S606 - becoming that program is what this is for
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        sys.exit(f"the engine build's program cannot be started ({error.strerror}); make it again: freehold engine build")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: child.send_signal(number))
+    sys.exit(child.wait())
 
 
 def arguments(config: LlamaConfig, address: str) -> list[str]:
