@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from freehold.hardware.budget import Budget, Device
-from freehold.hardware.fit import Misfit, Plan
+from freehold.hardware.fit import Misfit, Plan, Want, plan, shape_of
 from freehold.hardware.plan import HOST
 from freehold.hardware.speed import Expected, Rates
 from freehold.routing.advice import CONTEXT, NOT_FOR_BUSINESS, TASKS, Advice, Here, assess, memory_of, recommend
 from freehold.routing.cards import advice_card, card, cards, select
 from freehold.store import catalogue
 from freehold.store.catalogue.entry import Entry, Task
+from freehold.store.catalogue.shapes import published_shape
+from freehold.store.store import Store
 
 GIB = 2**30
 ENTRIES = catalogue.all()
@@ -167,6 +170,20 @@ def test_plans_before_the_download_ask_for_the_experts_windows_and_states_of_a_m
     assert kv("glm-4.7-flash:30b-a3b") == 8192 * 47 * 576 * 2
     assert kv("qwen3.5:9b") < kv("qwen3:8b") / 2
     assert kv("all-minilm:22m") == 0
+
+
+@pytest.mark.parametrize("name", ["smollm2:135m", "all-minilm:22m"])
+@pytest.mark.parametrize("context", [512, 2048, 8192])
+def test_a_plan_before_the_download_is_within_a_tenth_of_the_plan_after_it(starters: Path, name: str, context: int) -> None:
+    entry, manifest = catalogue.find(name), Store(starters).get(name)
+    assert entry
+    assert manifest.facts
+    before = published_shape(entry)
+    assert before
+    budget = machine(64, 4, 30).budget
+    plans = [plan(shape, budget, Want(context=context)) for shape in (before, shape_of(manifest.facts))]
+    first, second = (sum(share.total for share in found.memory) for found in plans if isinstance(found, Plan))
+    assert first == pytest.approx(second, rel=0.1)
 
 
 def test_cards_say_all_that_is_known_and_select_finds_by_words_and_task() -> None:

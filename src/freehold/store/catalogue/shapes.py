@@ -31,9 +31,12 @@ def published_shape(entry: Entry, variant: Variant | None = None) -> Shape | Non
     if size is None:
         return None
     projector = entry.projector_bytes(variant)
+    bits = BITS_PER_WEIGHT[variant.quantization]
     weights = max(1, size.bytes - projector)
+    if not all(file.name.endswith(".gguf") for file in variant.of_role("weights")):
+        weights = round(entry.parameters * bits / 8)  # they are converted to that once they are here
     known = entry.architecture or typical(entry.parameters)
-    table = min(weights // 3, round(known.vocab * known.embedding * BITS_PER_WEIGHT[variant.quantization] / 8))
+    table = min(weights // 3, round(known.vocab * known.embedding * bits / 8))
     tied = known.vocab * known.embedding > _TIED_ABOVE * entry.parameters
     return Shape(
         layers=_layers(entry, known, weights - table * (1 if tied else 2)),
