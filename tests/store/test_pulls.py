@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from tests.cli.parts import assert_one_line, environment, run
 from tests.conftest import FREEHOLD, Server, fake_model, serving, until
 from tests.store.hubs import Registry, Repository
 from tests.store.parts import Web, sha256, web_server, write_gguf
+from tests.store.test_found import write_hub, write_ollama
 from tests.zoo.build import write
 from tests.zoo.shapes import zoo
 
@@ -56,8 +58,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def keeper(hub: Web, data: Path) -> Iterator[Server]:
-    with serving(data, env={**ENGINE, **sources(hub)}, ready=False) as running:
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where other programs keep their models."""
+    return tmp_path_factory.mktemp("others")
+
+
+@pytest.fixture(scope="module")
+def keeper(hub: Web, data: Path, others: Path) -> Iterator[Server]:
+    places = {"OLLAMA_MODELS": str(others / "ollama"), "HF_HUB_CACHE": str(others / "hub")}
+    with serving(data, env={**ENGINE, **sources(hub), **places}, ready=False) as running:
         yield running
 
 
@@ -126,6 +135,25 @@ def test_a_model_in_parts_comes_from_hugging_face_and_answers(hub: Web, keeper: 
     assert seen[-1]["state"] == "done", seen[-1]
     answers(keeper, "sharded")
     assert keeper.get("/v1/models/sharded")[2]["meta"]["size"] == sum(path.stat().st_size for path in parts.values())
+
+
+def test_models_of_other_programs_answer_where_they_lie(keeper: Server, others: Path, data: Path, tmp_path: Path) -> None:
+    whole = write(shape("llama-without-template"), tmp_path)
+    write_ollama(others / "ollama", whole, "library/mine/1b", {"template": b"<|im_start|> <|im_end|>"})
+    write(shape("llama-sharded"), tmp_path)
+    write_hub(others / "hub", "org/Parts", {path.name: path for path in tmp_path.glob("llama-sharded-*.gguf")})
+    before = sorted(path.name for path in (data / "models" / "manifests").iterdir())
+    for name in ("ollama/mine:1b", "hf/org/Parts:llama-sharded"):
+        answers(keeper, name)
+        assert name not in [card["id"] for card in keeper.get("/v1/models")[2]["data"]]
+        assert name in [card["id"] for card in keeper.get("/v1/models?all=true")[2]["data"]]
+    assert sorted(path.name for path in (data / "models" / "manifests").iterdir()) == before
+    shutil.rmtree(others / "ollama")
+    status, _, answer = keeper.post(
+        "/v1/chat/completions", {"model": "ollama/mine:1b", "messages": [{"role": "user", "content": "x"}]}
+    )
+    assert status == 404
+    assert "its files are gone" in answer["error"]["message"]
 
 
 def test_a_pull_is_watched_and_cancelled_from_outside(hub: Web, keeper: Server) -> None:

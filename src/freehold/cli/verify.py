@@ -49,6 +49,6 @@ def verify(session: Session, models: tuple[str, ...], as_json: bool) -> int:
 
 
 def _verify(session: Session, name: str, progress: Board) -> None:
-    pins = integrity.pins(session.store, session.store.get(name))
+    pins = integrity.pins(session.store, session.manifest(name))
     meter = Meter(lambda state: progress.show(name, state), "verify", integrity.to_read(pins))
     integrity.scrub(pins, meter.add)

@@ -126,7 +126,13 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: B
     # A debugger that takes the engine's last breath for a trace tells nobody anything, and takes seconds.
     spins = _SPINS + _SPINS_A_POINT * deployment.plan.knobs.poll
     env = _environment() | {"GOMP_SPINCOUNT": str(spins), "GGML_NO_BACKTRACE": "1"}
-    private = [(deployment.weights, "the model file"), (socket, "the socket"), (build.folder, "the engine")]
+    private = [
+        (deployment.weights, "the model file"),
+        (deployment.projector, "the projector"),
+        (deployment.draft, "the draft model"),
+        (socket, "the socket"),
+        (build.folder, "the engine"),
+    ]
     return Launch(argv, env, tuple((str(path), shown) for path, shown in private if path is not None))
 
 
