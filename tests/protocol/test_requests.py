@@ -174,6 +174,15 @@ def test_choices_differ_by_their_seed() -> None:
     assert plan.concurrency == 3
 
 
+@pytest.mark.parametrize("kind", ["chat", "completions"])
+def test_many_choices_of_a_huge_request_are_refused_before_they_fill_the_memory(kind: str) -> None:
+    """A request of 3 MB for which the engine would be sent 384 MB, of which no more is made than the limit."""
+    text = "a" * (3 << 20)
+    prompt = {"messages": [{"role": "user", "content": text}]} if kind == "chat" else {"prompt": text}
+    assert refusal(kind, MINIMAL[kind] | prompt | {"n": 128}).param == "n"
+    assert engine_body(kind, **prompt, n=2)
+
+
 def test_unknown_fields_can_be_left_out_and_are_named() -> None:
     parsed = parse(ChatRequest, json.dumps(CHAT | {"mood": 1, "zeal": 2}).encode(), unknown="ignore")
     assert set(parsed.ignored) == {"mood", "zeal"}

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from gguf import TokenType
 
+from freehold.hardware.shape import shape_of
+from freehold.store.install import described
 from freehold.store.pull import pull
 from freehold.store.store import Store
 from tests.cli.parts import Result, run
@@ -173,3 +175,13 @@ def test_a_model_whose_template_has_tools_can_be_held_to_a_call(data: Path, keep
     (call,) = answer["choices"][0]["message"]["tool_calls"]
     assert call["function"]["name"] == "switch"
     assert json.loads(call["function"]["arguments"])["on"] in (True, False)
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.parts == 1], ids=lambda shape: shape.name)
+def test_the_facts_of_a_shape_account_for_all_of_its_weights(shape: Shape, tmp_path: Path) -> None:
+    """What is planned for is what is there: every tensor belongs to a block or to the ends of the model."""
+    header, facts = described([write(shape, tmp_path)])
+    planned = shape_of(facts)
+    there = sum(tensor.nbytes for tensor in header.tensors)
+    assert len(planned.layers) == facts.block_count
+    assert abs(sum(layer.size for layer in planned.layers) + planned.ends - there) <= there / 100

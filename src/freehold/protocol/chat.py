@@ -8,7 +8,7 @@ from typing import Any
 from freehold.errors import InvalidRequest
 from freehold.protocol.forced import ForcedCall, forced_schema
 from freehold.protocol.images import Image
-from freehold.protocol.plan import Chunk, Echoed, Plan, encode
+from freehold.protocol.plan import Chunk, Echoed, Plan, encode, together
 from freehold.protocol.requests.chat import ChatRequest
 from freehold.protocol.requests.messages import AllowedToolChoice, AssistantMessage, ImagePart, NamedTool, Tool, UserMessage
 from freehold.protocol.requests.sampling import sampling_fields
@@ -29,7 +29,7 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
     choices = request.n or 1
     forced = _forced(request)
     common = _common(request, target, forced)
-    bodies = tuple(encode(common | sampling_fields(request, target, choice)) for choice in range(choices))
+    bodies = together(encode(common | sampling_fields(request, target, choice)) for choice in range(choices))
     stream = bool(request.stream)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
     top = (request.top_logprobs or 0) if request.logprobs else None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from freehold.errors import ContextLengthExceeded, InvalidRequest
-from freehold.protocol.plan import Chunk, Echo, Echoed, Plan, encode
+from freehold.protocol.plan import Chunk, Echo, Echoed, Plan, encode, together
 from freehold.protocol.requests.completion import CompletionRequest
 from freehold.protocol.requests.sampling import sampling_fields
 from freehold.protocol.values import Target, Usage
@@ -24,10 +24,11 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
         )
     _check_tokens(request, target.vocab_size)
     choices = request.n or 1
-    bodies = []
-    for prompt in request.prompt if request.limit else ():
-        for choice in range(choices):
-            bodies.append(encode(_body(request, target, prompt) | sampling_fields(request, target, choice)))
+    bodies = together(
+        encode(_body(request, target, prompt) | sampling_fields(request, target, choice))
+        for prompt in (request.prompt if request.limit else ())
+        for choice in range(choices)
+    )
     echo = None
     if request.echo:
         prompts = tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in request.prompt)
@@ -45,7 +46,7 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
 
     return Plan(
         path="/v1/completions",
-        bodies=tuple(bodies),
+        bodies=bodies,
         concurrency=max(1, min(len(bodies), target.slots)),
         stream=bool(request.stream),
         include_usage=_shows_usage(request),

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from freehold.errors import InvalidRequest
 from freehold.protocol.images import Image
 from freehold.protocol.values import Usage
 
 Chunk = dict[str, Any]
+
+_MOST = 256 << 20  # bytes of all engine calls of a request
 
 
 class Joiner(Protocol):
@@ -78,3 +81,19 @@ class Plan:
 
 def encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def together(bodies: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The bodies of one request's calls. Each choice repeats the whole prompt, images and all: raises InvalidRequest for more
+    than a server should hold for one client."""
+    made, size = [], 0
+    for body in bodies:
+        size += len(body)
+        if size > _MOST:
+            raise InvalidRequest(
+                f"So many choices of a request this large are more than {_MOST >> 20} MiB together; ask for fewer at once.",
+                param="n",
+                code="invalid_value",
+            )
+        made.append(body)
+    return tuple(made)
