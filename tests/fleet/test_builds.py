@@ -17,7 +17,7 @@ from freehold.fleet.builds import Backend, Build, Kind
 from freehold.fleet.engines import Deployment, launch
 from freehold.hardware.plan import Knobs, Plan
 from freehold.workers import native
-from freehold.workers.config import LlamaConfig
+from freehold.workers.config import GUESSES, LlamaConfig
 
 HERE = ("AVX", "AVX2", "FMA", "F16C")
 
@@ -188,3 +188,11 @@ def test_a_text_to_embed_fits_one_physical_batch() -> None:
     given = options("embedding", speculative="ngram-mod")
     assert (given["--batch-size"], given["--ubatch-size"], given["--embeddings"]) == ("1024", "1024", "")
     assert (given["--spec-type"], "--spec-draft-model" in given) == ("ngram-mod", False)
+
+
+def test_a_native_build_is_told_how_far_to_guess() -> None:
+    for name, numbers in GUESSES.items():
+        given = options(speculative=name)
+        assert given["--spec-type"] == name
+        for key, value in numbers.items():
+            assert given[f"--spec-{name}-{key.replace('_', '-')}"] == str(value)

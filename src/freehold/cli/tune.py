@@ -86,6 +86,8 @@ def _tune(session: Session, model: str, also: tuple[str, ...], wish: Wish, as_js
     catalog = _catalog(session, machine)
     entry = catalog.resolve(model)
     others = [catalog.resolve(name) for name in also]
+    for each in (entry, *others):
+        each.check()
     if not others and wish.effort != "quick":
         others = relatives(entry, list(catalog.entries()))
     engines = builds.runnable(builds.folder(session.settings.data_dir), machine)

@@ -116,7 +116,7 @@ def relatives(entry: Entry, installed: Sequence[Entry]) -> list[Entry]:
 
 def _related(entry: Entry, other: Entry) -> bool:
     mine, theirs = entry.manifest.facts, other.manifest.facts
-    if mine is None or theirs is None or entry.deployment.task != other.deployment.task:
+    if mine is None or theirs is None or other.misfit is not None or entry.deployment.task != other.deployment.task:
         return False
     alike = all(getattr(theirs, name) == getattr(mine, name) for name in _FAMILY)
     return alike and abs(theirs.parameters - mine.parameters) <= mine.parameters // 50

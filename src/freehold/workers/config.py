@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
+
+# How far the engine guesses ahead by itself, under its own names: the tokens that must match what was there before, and those
+# that are guessed at most (for one kind, at least, too). Its defaults guess 48 and 64: where a guess fails, all of them were
+# read for nothing. Half as many keep almost all of the gain (docs/tuning.md).
+GUESSES: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "ngram-simple": MappingProxyType({"size_n": 12, "size_m": 24}),
+        "ngram-mod": MappingProxyType({"n_match": 16, "n_min": 4, "n_max": 32}),
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from freehold.workers import native
-from freehold.workers.config import LlamaConfig
+from freehold.workers.config import GUESSES, LlamaConfig
 from freehold.workers.confine import bound_memory, confine
 
 _LAST_WORDS = 0.3  # seconds for the engine's log, which a thread writes that nobody can wait for; it knows the reason
@@ -126,6 +126,8 @@ def _follow(params: Any, config: LlamaConfig) -> None:
     params.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, _FLASH_ATTENTION[knobs["flash_attention"]])
     if knobs["speculative"] != "none":
         params.speculative.types = [getattr(xllamacpp.common_speculative_type, _SPECULATIVE[knobs["speculative"]])]
+        for name, value in GUESSES.get(knobs["speculative"], {}).items():
+            setattr(getattr(params.speculative, knobs["speculative"].replace("-", "_")), name, value)
     if config.draft and knobs["speculative"] == "draft":
         params.speculative.draft.mparams.path = config.draft
     if config.task == "embedding":

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from freehold.workers.config import LlamaConfig
+from freehold.workers.config import GUESSES, LlamaConfig
 
 
 def run(config: LlamaConfig) -> NoReturn:
@@ -88,4 +88,6 @@ def _knobs(config: LlamaConfig) -> list[str]:
             given += ["--spec-type", "draft-simple", "--spec-draft-model", config.draft]
         case "ngram-simple" | "ngram-mod" as name:
             given += ["--spec-type", name]
+            for key, value in GUESSES[name].items():
+                given += [f"--spec-{name}-{key.replace('_', '-')}", str(value)]
     return given

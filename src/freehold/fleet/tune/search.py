@@ -142,7 +142,7 @@ class _Search:
         rounds = await self._contest(stage, best, able, self._limits.search_seconds)
         judgement = judge(rounds, best, stage, self._noise)
         self._noise.learn(judgement)
-        winner = judgement.winner()
+        winner = judgement.winner() if len(rounds[best]) >= _TO_DECIDE else best  # cut short: nothing is sure yet
         standing = judgement.standings[winner]
         return Decision(stage.name, best, winner, math.exp(standing.score), math.exp(standing.guarded_gain), len(rounds) - 1)
 
@@ -179,7 +179,7 @@ class _Search:
     ) -> Mapping[Candidate, list[Sample]]:
         """Rounds in which all take turns, until it is decided or rounds or time are over; who is clearly beaten leaves early.
 
-        With `whole`, nobody leaves and all rounds are run that there is time for.
+        With `whole`, nobody leaves and all rounds are run that there is time for, enough to decide at least.
         """
         rounds: dict[Candidate, list[Sample]] = {incumbent: [], **{rival: [] for rival in rivals}}
         live = list(rounds)
@@ -191,8 +191,10 @@ class _Search:
             judgement = judge(rounds, incumbent, stage, self._noise)
             if not whole and done >= _TO_DROP:
                 live = [incumbent, *_promising(judgement, [candidate for candidate in live if candidate != incumbent], done)]
-            settled = not whole and (len(live) == 1 or judgement.decided())
-            if done >= _TO_DECIDE and (settled or self.elapsed() > until):
+            late, settled = self.elapsed() > until, len(live) == 1 or judgement.decided()
+            if late and (not whole or done >= _TO_DECIDE):
+                break
+            if settled and not whole and done >= _TO_DECIDE:
                 break
         return {candidate: samples for candidate, samples in rounds.items() if samples}
 
