@@ -54,10 +54,10 @@ def this_machine(session: Session, speeds: bool = False) -> Here:
     from freehold.routing.here import look
     from freehold.routing.planner import Home
 
-    return look(Home.of(probe(), session.settings).beside(_held(session)), session.settings, speeds)
+    return look(Home.of(probe(), session.settings).beside(held_bytes(session)), session.settings, speeds)
 
 
-def _held(session: Session) -> int:
+def held_bytes(session: Session) -> int:
     """Bytes that loaded models of the server on this machine hold; 0 without one."""
     from freehold.cli.client import NoServer, ServerError
 

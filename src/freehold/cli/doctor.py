@@ -19,6 +19,7 @@ from freehold.errors import FreeholdError
 from freehold.store.disk import free_bytes, megabytes
 
 if TYPE_CHECKING:
+    from freehold.hardware.gpu import Gpu
     from freehold.hardware.probe import Machine
 
 Status = Literal["ok", "note", "problem"]
@@ -64,7 +65,7 @@ def examine(session: Session) -> list[Finding]:
     """All findings, the slow ones beside each other. Never fails."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         registry = pool.submit(_registry)
-        findings = [_python(), *_machine(), _engine(session), _disk(session), _models(session), _port(session)]
+        findings = [_python(), *_machine(session), _engine(session), _disk(session), _models(session), _port(session)]
         return [*findings, registry.result()]
 
 
@@ -72,17 +73,18 @@ def _python() -> Finding:
     return Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
-def _machine() -> list[Finding]:
+def _machine(session: Session) -> list[Finding]:
     from freehold.hardware.probe import probe
 
     machine = probe()
-    return [_processor(machine), _memory(machine), _gpu(machine), _network(machine)]
+    return [_processor(machine), _memory(machine), gpu_finding(machine, _backend(session, machine)), _network(machine)]
 
 
 def _processor(machine: Machine) -> Finding:
     cpu = machine.cpu
     sets = ", ".join(cpu.instruction_sets) or "none that matter"
-    detail = f"{cpu.model}: {cpu.usable} of {cpu.logical_cpus} CPUs usable, {cpu.physical_cores} cores; {sets}"
+    threads = f"{cpu.fast_cores} engine thread{'s' if cpu.fast_cores > 1 else ''}"
+    detail = f"{cpu.model}: {cpu.usable} of {cpu.logical_cpus} CPUs usable, {cpu.physical_cores} cores, {threads}; {sets}"
     if machine.system == "Linux" and machine.architecture == "x86_64" and "AVX2" not in cpu.instruction_sets:
         return Finding("processor", "problem", detail, "The prebuilt engine needs AVX2; a processor from 2013 or later has it.")
     return Finding("processor", "ok", detail)
@@ -90,17 +92,44 @@ def _processor(machine: Machine) -> Finding:
 
 def _memory(machine: Machine) -> Finding:
     memory = machine.memory
-    detail = f"{gibibytes(memory.available)} available of {gibibytes(memory.total)}"
+    where = ", in Windows (WSL), which holds back the rest" if machine.wsl else ""
+    detail = f"{gibibytes(memory.available)} available of {gibibytes(memory.total)}{where}"
     if 0 < memory.available < _LITTLE_MEMORY:
         return Finding("memory", "problem", detail, "Close other programs: the starter models need about half a GiB.")
     return Finding("memory", "ok", detail)
 
 
-def _gpu(machine: Machine) -> Finding:
-    if machine.gpus:
-        seen = "; ".join(f"{gpu.name}, {gibibytes(gpu.memory_bytes)}, {gpu.driver}" for gpu in machine.gpus)
-        return Finding("gpu", "note", f"{seen}: seen, and not used", "This version runs models on the CPU.")
-    return Finding("gpu", "ok", f"none: {machine.gpu_reason}; models run on the CPU")
+def _backend(session: Session, machine: Machine) -> str:
+    """What the engine's build computes on; "cpu" where there is none, which is told as a finding of its own."""
+    from freehold.fleet import builds
+
+    try:
+        return builds.chosen(session.settings.data_dir, session.settings.engine.build, lambda: machine).build.backend
+    except FreeholdError:
+        return "cpu"
+
+
+def gpu_finding(machine: Machine, backend: str) -> Finding:
+    """The GPUs, and whether a build for `backend` uses them; where it does not, what would."""
+    from freehold.fleet import builds
+
+    possible = builds.backends(machine)
+    if not machine.gpus:
+        broken = machine.gpu_remedy is not None
+        detail = f"none: {machine.gpu_reason}; models run on the CPU"
+        return Finding("gpu", "note" if broken else "ok", detail, machine.gpu_remedy or "")
+    seen = "; ".join(_shown(gpu) for gpu in machine.gpus)
+    if backend in possible:
+        trouble = f"; {machine.gpu_reason}" if machine.gpu_reason else ""
+        return Finding("gpu", "note" if trouble else "ok", f"{seen}: used{trouble}", machine.gpu_remedy or "")
+    best = next(kind for kind in ("cuda", "rocm", "metal", "vulkan") if kind in possible)
+    remedy = f"A build of the engine for it: freehold engine install {best}" if best != "metal" else ""
+    return Finding("gpu", "note", f"{seen}: seen, and not used: the engine's build runs on the CPU", remedy)
+
+
+def _shown(gpu: Gpu) -> str:
+    size = gibibytes(gpu.memory_bytes) + (" shared with the host" if gpu.unified else "")
+    return ", ".join(part for part in (gpu.name, size, gpu.driver, gpu.compute) if part)
 
 
 def _network(machine: Machine) -> Finding:

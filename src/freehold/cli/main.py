@@ -50,6 +50,7 @@ COMMANDS = {
         "List the models of the catalogue: what they are good for, and whether they fit here.",
     ),
     "recommend": Entry("freehold.cli.recommend", "recommend", "Say which model to run on this machine, and why."),
+    "fit": Entry("freehold.cli.fit", "fit", "Say whether a model fits this machine, and how it would run."),
     "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),
     "verify": Entry("freehold.cli.verify", "verify", "Read the files of installed models again and find damage."),
     "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from freehold.fleet import builds
 from freehold.hardware import tuning
 from freehold.hardware.budget import Budget, budget_of
-from freehold.hardware.fit import Misfit, Want, plan, shape_of
+from freehold.hardware.fit import Misfit, Shape, Want, plan, shape_of
 from freehold.hardware.memory import linux_memory
 from freehold.hardware.plan import HOST, Knobs, KvType, Plan, Share
 from freehold.hardware.probe import Machine
@@ -82,8 +82,12 @@ class Planner:
         projector = manifest.file("projector")
         shape = shape_of(manifest.facts, projector.size if projector else 0)
         tuned = self.tuned(manifest)
-        found = plan(shape, self._home.budget, self._want(manifest, own, tuned))
+        found = plan(shape, self._home.budget, self._want(own, manifest.options, tuned))
         return replace(found, tuned=tuned.day) if tuned is not None and isinstance(found, Plan) else found
+
+    def plan_shape(self, name: str, shape: Shape) -> Plan | Misfit:
+        """The plan of a model that is not installed."""
+        return plan(shape, self._home.budget, self._want(self._settings.models.get(name, ModelSettings()), {}, None))
 
     def tuned(self, manifest: Manifest) -> tuning.Tuned | None:
         """What was measured about a model on this machine, with the build that runs it."""
@@ -95,15 +99,15 @@ class Planner:
             engines = {name: pin for name, pin in engines.items() if name == self._home.build}
         return tuning.lookup(self._settings.data_dir, weights.identity, self._machine, engines)
 
-    def _want(self, manifest: Manifest, own: ModelSettings, tuned: tuning.Tuned | None) -> Want:
+    def _want(self, own: ModelSettings, options: Mapping[str, Any], tuned: tuning.Tuned | None) -> Want:
         engine = self._settings.engine
         kv_type: KvType | Literal["auto"] = own.kv_type or engine.kv_type
         if kv_type == "auto" and tuned is not None and tuned.kv_type != "f16":
             kv_type = tuned.kv_type
-        context = own.context or int(manifest.options.get("context", 0)) or engine.context
+        context = own.context or int(options.get("context", 0)) or engine.context
         return Want(
             context=context,
-            slots=own.slots or int(manifest.options.get("slots", 0)) or engine.slots,
+            slots=own.slots or int(options.get("slots", 0)) or engine.slots,
             kv_type=kv_type,
             prompt_cache_mib=engine.prompt_cache_mib,
             knobs=self._knobs(own, tuned),
