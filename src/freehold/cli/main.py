@@ -52,6 +52,8 @@ COMMANDS = {
     "recommend": Entry("freehold.cli.recommend", "recommend", "Say which model to run on this machine, and why."),
     "fit": Entry("freehold.cli.fit", "fit", "Say whether a model fits this machine, and how it would run."),
     "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),
+    "load": Entry("freehold.cli.load", "load", "Load a model into memory; one that has failed is tried again."),
+    "unload": Entry("freehold.cli.load", "unload", "Take a model out of memory; its files stay."),
     "verify": Entry("freehold.cli.verify", "verify", "Read the files of installed models again and find damage."),
     "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),
     "tune": Entry("freehold.cli.tune", "tune", "Measure how a model runs fastest on this machine, and run it so from now on."),

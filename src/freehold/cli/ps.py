@@ -41,7 +41,7 @@ def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
         worker["engine"],
         worker["build"],
         (worker.get("plan") or {}).get("tuned") or "",
-        worker["state"] if not worker["reason"] else f"{worker['state']}: {worker['reason']}",
+        _state(worker),
         f"{worker['busy']}/{worker['slots']}",
         str(worker["queued"]),
         str(worker["context"]),
@@ -50,3 +50,17 @@ def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
         duration(up) if up is not None else "",
         str(worker["sandbox"].get("network", "")),
     )
+
+
+def _state(worker: dict[str, Any]) -> str:
+    """The state, how far a load is, why a worker is not there and when it is tried again, and what it was loaded without."""
+    state, progress = worker["state"], worker.get("progress")
+    if state == "loading" and progress is not None:
+        state = f"loading {progress:.0%}"
+    if worker["reason"]:
+        state = f"{state}: {worker['reason']}"
+    if (pause := worker.get("retry_in_s")) is not None:
+        state += f" (next try {'when asked, ' if worker.get('given_up') else ''}in {duration(pause)})"
+    if worker.get("reduced"):
+        state += f" ({worker['reduced']})"
+    return str(state)

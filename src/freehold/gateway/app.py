@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
-from freehold.gateway import catalogue, control, health, inference, models
+from freehold.gateway import catalogue, control, health, inference, loading, models
 from freehold.gateway.auth import HostCheck
 from freehold.gateway.middleware import Cors, Edge
 from freehold.gateway.reload import Live
@@ -40,6 +40,8 @@ ROUTES = (
     Entry("DELETE", "/v1/models/{model:path}", models.delete_model),
     Entry("GET", "/api/version", control.version),
     Entry("GET", "/api/ps", control.workers),
+    Entry("POST", "/api/load", loading.load),
+    Entry("POST", "/api/unload", loading.unload),
     Entry("GET", "/api/catalogue", catalogue.list_catalogue),
     Entry("GET", "/api/pulls", control.list_pulls),
     Entry("POST", "/api/pulls", control.begin_pull),

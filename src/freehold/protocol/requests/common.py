@@ -100,7 +100,7 @@ class Request(Part):
         return self
 
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound=Part)
 
 
 @dataclass(frozen=True)
