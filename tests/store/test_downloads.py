@@ -195,6 +195,20 @@ def test_a_file_that_keeps_changing_is_given_up(web: Web, data: bytes, tmp_path:
         fetched(download(web, tmp_path / "x", data))
 
 
+def test_servers_that_disagree_about_the_version_are_left_to_one(web: Web, data: bytes, tmp_path: Path) -> None:
+    versions = iter(range(10_000))
+
+    def route(path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        answer = {"ETag": f'"{next(versions)}"'}
+        if "Range" not in headers:
+            return 200, answer, data
+        first, _, last = headers["Range"].removeprefix("bytes=").partition("-")
+        return 206, answer | {"Content-Range": f"bytes {first}-{last}/{SIZE}"}, data[int(first) : int(last) + 1]
+
+    web.routes["/file"] = route
+    assert fetched(download(web, tmp_path / "x", data)) == data
+
+
 def test_a_server_that_is_busy_is_waited_for_as_long_as_it_asks(web: Web, data: bytes, tmp_path: Path) -> None:
     web.status, web.headers = [429, 503], {"Retry-After": "0"}
     assert fetched(download(web, tmp_path / "x", data)) == data

@@ -10,8 +10,9 @@ ETag are never pieced together. Each chunk's own sha256 is kept (`journal`), so 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +35,8 @@ from freehold.store.sources.transfer import (
     strong_etag,
 )
 from freehold.store.store import digest_of
+
+_MANY = 2  # times that a file is begun anew before one connection has to do
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +94,13 @@ class Download:
         with disk.translated():
             self._folder.mkdir(exist_ok=True)
         tries = Tries(self._limits, self._wanted.host)
-        while True:
+        for begun in itertools.count():
+            # Servers of one host may disagree about the ETag: then all comes from one of them.
+            limits = self._limits if begun < _MANY else replace(self._limits, connections=1)
             with tries.again():
                 try:
-                    return self._round()
+                    self._round(limits)
+                    return
                 except Anew as anew:
                     self._forget()
                     raise web.Broken(str(anew)) from None
@@ -120,7 +126,7 @@ class Download:
         except Anew:
             return False
 
-    def _round(self) -> None:
+    def _round(self, limits: Limits) -> None:
         """One version of the file, from wherever it stands to its end. Raises Anew when it cannot be that version."""
         journal = Journal(self._journal_path)
         state = journal.read() if self.part.exists() else None
@@ -145,7 +151,7 @@ class Download:
                 journal,
                 ask=self._range,
                 host=self._wanted.host,
-                limits=self._limits,
+                limits=limits,
                 gained=self._gained,
             ).run(first)
 
