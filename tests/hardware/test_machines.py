@@ -114,7 +114,8 @@ def test_windows_driver_is_found_outside_of_the_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason", "remedy"),
     [
-        ("broken-nvidia", "Driver/library version mismatch", "restart the machine"),
+        ("broken-nvidia", "Driver/library version mismatch (the kernel has 550.120)", "restart the machine"),
+        ("laptop", "no Vulkan driver", "mesa-vulkan-drivers"),
         ("container", "no NVIDIA driver", "--gpus all"),
         ("server", "no NVIDIA driver", None),
     ],

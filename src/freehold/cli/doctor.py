@@ -124,6 +124,7 @@ def gpu_finding(machine: Machine, backend: str) -> Finding:
         return Finding("gpu", "note" if trouble else "ok", f"{seen}: used{trouble}", machine.gpu_remedy or "")
     best = next(kind for kind in ("cuda", "rocm", "metal", "vulkan") if kind in possible)
     remedy = f"A build of the engine for it: freehold engine install {best}" if best != "metal" else ""
+    remedy = f"{machine.gpu_remedy} {remedy}" if machine.gpu_remedy else remedy
     return Finding("gpu", "note", f"{seen}: seen, and not used: the engine's build runs on the CPU", remedy)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from freehold.hardware.commands import Runner
 from freehold.hardware.files import number, table, text
 from freehold.hardware.gpu import VENDORS, Gpu, GpuKind, cards
 from freehold.hardware.memory import linux_memory
@@ -17,7 +16,7 @@ from freehold.hardware.vulkan import VulkanDevice
 _SMALL = 2**30  # less than that is what firmware sets aside for a GPU that shares the host's memory
 
 
-def amd_gpus(root: Path, run: Runner, vulkan: Sequence[VulkanDevice]) -> list[Gpu]:
+def amd_gpus(root: Path, vulkan: Sequence[VulkanDevice]) -> list[Gpu]:
     """The GPUs: for ROCm where it is installed and may be used, else for Vulkan."""
     version = text(root / "opt/rocm/.info/version")
     usable = version is not None and (root / "dev/kfd").exists()

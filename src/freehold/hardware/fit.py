@@ -65,7 +65,7 @@ def _asked(shape: Shape, budget: Budget, want: Want) -> Setup:
     context = min(want.context or DEFAULT_CONTEXT, shape.trained_context or want.context or DEFAULT_CONTEXT)
     return Setup(
         context=context,
-        slots=want.slots or _slots(budget),
+        slots=want.slots or _slots(shape, budget),
         kv_type="f16" if want.kv_type == "auto" else want.kv_type,
         prompt_cache_mib=0 if shape.pools else want.prompt_cache_mib,
         knobs=want.knobs,
@@ -79,9 +79,12 @@ def _shorter(shape: Shape, asked: Setup, context: int) -> Setup:
     return replace(asked, context=context, ubatch=max(LEAST_POOLED_BATCH, context) if shape.pools else asked.ubatch)
 
 
-def _slots(budget: Budget) -> int:
-    """Batching pays while the weights are read once for all: up to a few streams on a CPU, more on many cores or a GPU."""
-    return 8 if budget.gpus or budget.cores >= 16 else 4
+def _slots(shape: Shape, budget: Budget) -> int:
+    """Batching pays while the weights are read once for all: up to a few streams on a CPU, more on many cores or a GPU.
+
+    A slot of an encoder costs nothing.
+    """
+    return 8 if shape.encoder or budget.gpus or budget.cores >= 16 else 4
 
 
 def _contexts(longest: int, least: int) -> Iterator[int]:
@@ -107,14 +110,13 @@ def _setups(shape: Shape, budget: Budget, want: Want, asked: Setup) -> Iterator[
 
 
 def _plan(shape: Shape, want: Want, asked: Setup, setup: Setup, found: Placement) -> Plan:
-    several = sum(count > 0 for count in found.counts) > 1
     return Plan(
         context=setup.context,
         slots=setup.slots,
         kv_type=setup.kv_type,
         knobs=setup.knobs,
         gpu_layers=found.gpu_layers,
-        tensor_split=tuple(map(float, found.counts)) if several or found.counts[1:] else (),
+        tensor_split=tuple(map(float, found.counts)) if len(found.counts) > 1 else (),
         host_expert_layers=found.host_expert_layers,
         prompt_cache_mib=setup.prompt_cache_mib,
         checkpoints=setup.checkpoints,

@@ -46,16 +46,20 @@ def linux_gpus(root: Path, run: Runner, nvml: Callable[[], Any]) -> Gpus:
     from freehold.hardware.amd import amd_gpus
     from freehold.hardware.intel import intel_gpus
     from freehold.hardware.nvidia import nvidia_gpus
-    from freehold.hardware.vulkan import vulkan_devices
+    from freehold.hardware.vulkan import vulkan_devices, vulkan_drivers
 
     present = {VENDORS.get(text(card / "device/vendor") or "") for card in cards(root)}
-    vulkan = vulkan_devices(root, run)
+    vulkan = vulkan_devices(run)
     nvidia = nvidia_gpus(root, run, nvml, "NVIDIA" in present)
-    others = (*amd_gpus(root, run, vulkan), *intel_gpus(root, vulkan))
-    if nvidia.found or others:
-        # A card that does not work is told even beside others that do.
-        return Gpus((*nvidia.found, *others), nvidia.reason if nvidia.remedy else None, nvidia.remedy)
-    return nvidia
+    others = (*amd_gpus(root, vulkan), *intel_gpus(root, vulkan))
+    if not nvidia.found and not others:
+        return nvidia
+    found = (*nvidia.found, *others)
+    if nvidia.remedy:  # a card that does not work is told even beside others that do
+        return Gpus(found, nvidia.reason, nvidia.remedy)
+    if any(gpu.kind == "vulkan" for gpu in others) and not vulkan and not vulkan_drivers(root):
+        return Gpus(found, "no Vulkan driver is installed", "Vulkan's driver: sudo apt install mesa-vulkan-drivers.")
+    return Gpus(found)
 
 
 def cards(root: Path) -> list[Path]:

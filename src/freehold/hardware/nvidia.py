@@ -99,7 +99,8 @@ def _gpu(library: Any, part: Any, device: Any, number: int, driver: str, root: P
 
 def _without_library(root: Path, run: Runner, present: bool, error: Any) -> Gpus:
     if error.value != _NO_LIBRARY:
-        return Gpus((), f"the NVIDIA driver fails: {_said(error)}", _REMEDIES.get(error.value, _RESTART))
+        loaded = f" (the kernel has {version})" if (version := kernel_driver(root)) else ""
+        return Gpus((), f"the NVIDIA driver fails: {_said(error)}{loaded}", _REMEDIES.get(error.value, _RESTART))
     for program in _PLACES:
         ran = run((program, *_QUERY))
         if ran.code == 0:

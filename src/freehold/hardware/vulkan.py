@@ -21,7 +21,7 @@ class VulkanDevice:
     integrated: bool
 
 
-def vulkan_devices(root: Path, run: Runner) -> tuple[VulkanDevice, ...]:
+def vulkan_devices(run: Runner) -> tuple[VulkanDevice, ...]:
     """The devices, without those that are a program on the processor."""
     ran = run(("vulkaninfo", "--summary"))
     if ran.code != 0:
