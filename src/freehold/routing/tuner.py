@@ -26,7 +26,7 @@ Effort = Literal["quick", "default", "full"]
 _CHAT: tuple[Aspect, ...] = ("prefill", "decode", "together", "busy_prefill", "busy")
 _UNDISTURBED: tuple[Aspect, ...] = ("prefill", "decode", "together")
 _EMBEDDING: tuple[Aspect, ...] = ("prefill", "together", "busy_prefill")
-LIMITS: Mapping[Effort, Limits] = MappingProxyType({"quick": Limits(45, 3), "default": Limits(170, 5), "full": Limits(900, 9)})
+LIMITS: Mapping[Effort, Limits] = MappingProxyType({"quick": Limits(45, 4), "default": Limits(170, 7), "full": Limits(900, 12)})
 _SCALES: Mapping[Effort, Scale] = MappingProxyType(
     {"quick": Scale(0.3, 256, 48), "default": Scale(0.5, 512, 64), "full": Scale(1.5, 2048, 128)}
 )

@@ -19,6 +19,8 @@ Sample = Mapping[Aspect, float]
 
 FLOOR = math.log(1.03)  # less than this is not worth a change, however sure it is
 _SURE = 2.5  # standard errors: of a hundred rivals that are equal, less than one is taken for better
+_MANY_ROUNDS = 6  # of two that are equal, one wins all of so many in one of 64 cases, and the last comparison must agree
+_WORTH = math.log(1.08)  # what may be gained at most by measuring on, for that to be worth its time
 _WEIGHTS: Mapping[Aspect, float] = {"prefill": 1.0, "decode": 2.0, "together": 1.0, "repeat": 1.0}
 _TO_DEVIATION = 1.4826  # of the median of absolute values, for a normal distribution
 _OF_MEDIAN = 1.2533  # the standard error of a median, in those of a mean
@@ -56,6 +58,12 @@ class Standing:
     def score(self) -> float:
         return statistics.median(self.scores)
 
+    @property
+    def faster(self) -> bool:
+        """Whether it is surely faster: beyond the margin, or, however wide that is, in every one of many rounds."""
+        always = len(self.scores) >= _MANY_ROUNDS and min(self.scores) > 0 and self.score > FLOOR
+        return always or self.score > self.margin
+
     def guard(self, aspect: Aspect) -> float:
         return statistics.median(self.guards[aspect])
 
@@ -79,7 +87,7 @@ class Judgement:
         steady = [candidate for candidate in self.standings if not self.unsteady(candidate)]
         if self.incumbent not in steady:
             return max(steady, key=self._score)
-        faster = [candidate for candidate in steady if self._score(candidate) > self.standings[candidate].margin]
+        faster = [candidate for candidate in steady if self.standings[candidate].faster]
         if faster:
             return max(faster, key=self._score)
         safer = [c for c in steady if self._score(c) > -FLOOR and self.standings[c].guarded_gain > 0]
@@ -102,11 +110,13 @@ class Judgement:
         return self.unsteady(candidate) or (slower and own.guarded_gain == 0)
 
     def decided(self) -> bool:
-        """Whether the winner is so clear of everybody else that more rounds would hardly change it."""
+        """Whether more rounds would hardly change who wins: everybody else is clearly behind, or cannot be much better."""
         first = self.winner()
         lead = self.standings[first]
         return all(
-            self.unsteady(candidate) or lead.score - other.score > max(lead.margin, other.margin)
+            self.unsteady(candidate)
+            or lead.score - other.score > max(lead.margin, other.margin)
+            or other.score + other.margin < lead.score + _WORTH
             for candidate, other in self.standings.items()
             if candidate != first
         )
