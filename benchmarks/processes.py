@@ -146,6 +146,8 @@ def worker_socket(pid: int) -> Path:
     argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     if "--config" in argv:
         return Path(json.loads(argv[argv.index("--config") + 1])["socket"])
+    if "--host" in argv:  # a native build, which has taken the worker's place and stands in the socket's folder
+        return Path(f"/proc/{pid}/cwd").readlink() / argv[argv.index("--host") + 1]
     return Path(argv[argv.index("--socket") + 1])
 
 

@@ -307,9 +307,10 @@ def test_doctor_finds_a_working_machine(tmp_path: Path, starters: Path) -> None:
     result = run(tmp_path, "doctor", "--json", "--data-dir", starters, env={"FREEHOLD_PORT": "0"})
     findings = {finding["name"]: finding for finding in json.loads(result.out)}
     assert findings.keys() == {
-        "python", "processor", "memory", "gpu", "sandbox", "disk", "models", "port", "registry"
+        "python", "processor", "memory", "gpu", "sandbox", "engine", "disk", "models", "port", "registry"
     }  # fmt: skip
     assert findings["models"]["detail"] == ", ".join(sorted(STARTERS))
+    assert "llama.cpp" in findings["engine"]["detail"]
     assert result.code == int(any(finding["status"] == "problem" for finding in findings.values()))
     assert all(finding["remedy"] for finding in findings.values() if finding["status"] == "problem")
 

@@ -27,7 +27,7 @@ _FLAGS = (
 )
 _BACKEND_FLAGS: dict[Backend, tuple[str, ...]] = {
     "cpu": ("-DGGML_METAL=OFF",),
-    "cuda": ("-DGGML_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=native", "-DGGML_CUDA_NCCL=OFF"),
+    "cuda": ("-DGGML_CUDA=ON", "-DGGML_CUDA_NCCL=OFF"),
     "vulkan": ("-DGGML_VULKAN=ON", "-DGGML_METAL=OFF"),
     "metal": ("-DGGML_METAL=ON", "-DGGML_METAL_EMBED_LIBRARY=ON"),
 }
