@@ -93,6 +93,14 @@ class Judgement:
         safer = [c for c in steady if self._score(c) > -FLOOR and self.standings[c].guarded_gain > 0]
         return max(safer, key=lambda candidate: self.standings[candidate].guarded_gain, default=self.incumbent)
 
+    def shows_again(self, candidate: Candidate) -> bool:
+        """Whether one that has already won is better once more, by more than a standard error: faster, or so good in a guard
+        that the incumbent has less than its share of it; and its own guards hold. That it won is half of the proof."""
+        own, shares = self.standings[candidate], self.stage.guards.items()
+        faster = own.score > max(FLOOR, own.margin / _SURE)
+        better = faster or any(own.guard(a) - own.guard_margins[a] / _SURE > -math.log(share) for a, share in shares)
+        return better and all(own.guard(aspect) > math.log(share) for aspect, share in shares)
+
     def unsteady(self, candidate: Candidate) -> bool:
         """Whether it surely has less than its share of the best in a guard."""
         own = self.standings[candidate]

@@ -157,7 +157,7 @@ class _Search:
         judgement = judge(rounds, self._start, stage, self._noise)
         return Outcome(
             start=self._start,
-            chosen=judgement.winner(),
+            chosen=best if best in rounds and judgement.shows_again(best) else self._start,
             records=self._records,
             decisions=tuple(decisions),
             skipped=tuple(skipped),
