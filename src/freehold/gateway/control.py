@@ -18,7 +18,7 @@ from freehold.gateway.services import Services
 from freehold.gateway.stream import Outgoing
 from freehold.protocol import sse
 from freehold.routing.pulls import Pull
-from freehold.store.names import is_path
+from freehold.store.names import check_name, is_path
 
 
 async def version(services: Services, request: Request) -> Response:
@@ -58,6 +58,8 @@ async def begin_pull(services: Services, request: Request) -> Response:
         raise InvalidRequest("Missing required parameter: 'reference'.", param="reference", code="missing_required_parameter")
     if is_path(body["reference"]):
         raise InvalidRequest("A file is pulled on the server's own machine: freehold pull PATH.", param="reference")
+    if body.get("name"):
+        check_name(body["name"])  # now, and not by a pull that fails
     pull = services.pulls.begin(body["reference"], name=body.get("name"), sha256=body.get("sha256"))
     return PullEvents(services, pull) if body.get("stream") else Json(pull.as_json(), status_code=202)
 

@@ -23,6 +23,8 @@ from freehold.errors import (
     UnsupportedMediaType,
 )
 
+_CONTROL = 2**20  # bytes of a control route's body: a few names
+
 
 class Json(Response):
     media_type = "application/json"
@@ -82,7 +84,7 @@ def _too_large(limit: int) -> PayloadTooLarge:
 
 async def read_json(request: Request, limit: int) -> Mapping[str, Any]:
     """The body as a JSON object; for the control routes."""
-    raw = await read_json_body(request, limit)
+    raw = await read_json_body(request, min(limit, _CONTROL))
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):

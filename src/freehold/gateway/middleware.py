@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from freehold.errors import Draining, FreeholdError
+from freehold.errors import Draining, FreeholdError, NotFound
 from freehold.gateway.auth import HostCheck
 from freehold.gateway.http import ClientGone, error_response
 from freehold.telemetry import Telemetry, log
@@ -97,6 +97,8 @@ class Edge:
             if self._traffic.draining and scope["path"] not in _ALWAYS:
                 raise Draining("The server is shutting down; send the request again when it is back.", retry_after=5.0)
             self._hosts()(Headers(scope=scope))
+            if not scope["path"].isprintable():  # a route would match a path with a line's end behind it
+                raise NotFound("Unknown request URL: it has characters that cannot be printed.", code="unknown_url")
             await self._app(scope, receive, call.send)
         except FreeholdError as error:
             await call.answer(error_response(error), receive)

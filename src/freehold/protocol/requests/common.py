@@ -15,6 +15,8 @@ from freehold.units import seconds_in
 # The error type of a value that fits no branch of a union; its message is "field|reason", field being what it is about.
 NO_BRANCH = "no_branch"
 KeepAlive = Annotated[float, BeforeValidator(seconds_in), Field(ge=-1, le=10**9)]
+_MOST = {b",": 1_000_000, b'"': 300_000, b"[": 200_000, b"{": 200_000}  # in a body; OpenAI takes 300,000 tokens at a time
+_MOST_PROBLEMS = 1000
 _SHOWN = 64  # characters of a client's own text that an error repeats
 
 
@@ -120,10 +122,18 @@ def treatment(model: type[BaseModel], name: str) -> Treatment:
 
 
 def parse(model: type[R], raw: bytes, *, unknown: Literal["refuse", "ignore"] = "refuse") -> Parsed[R]:
-    """A request from its body. Raises InvalidRequest with OpenAI's code and `param`."""
+    """A request from its body. Raises InvalidRequest with OpenAI's code and `param`.
+
+    A body that unfolds to much more than it seems is refused: parsing holds the event loop, and takes memory for each item.
+    """
+    if any(raw.count(mark) > most for mark, most in _MOST.items()):  # a text that fits a model's context has fewer
+        raise InvalidRequest("The body of your request has too many items.", code="too_many_items")
     try:
         return Parsed(model.model_validate_json(raw))
     except ValidationError as error:
+        if error.error_count() > _MOST_PROBLEMS:
+            problem = f"The body of your request has {error.error_count():,} problems, too many to be told."
+            raise InvalidRequest(problem, code="invalid_request") from None
         problems = error.errors(include_url=False)
     extra = [str(p["loc"][0]) for p in problems if p["type"] == "extra_forbidden" and len(p["loc"]) == 1]
     if unknown == "ignore" and extra:
