@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import save
-from soak import crashes, disconnects, files, overload, requests, slow
+from soak import crashes, disconnects, files, overload, requests, slow, timeouts
 
 ITEMS = {
     "short-fake": requests.short_fake,
@@ -21,6 +21,7 @@ ITEMS = {
     "slow-readers": slow.slow_readers,
     "connections": slow.connections,
     "disconnects": disconnects.disconnects,
+    "timeouts": timeouts.timeouts,
     "crash-loop": crashes.crash_loop,
     "damaged-files": files.damaged_files,
 }
