@@ -51,9 +51,8 @@ def run(*, quick: bool, data_dir: Path | None) -> Report:
         report.add(f"{what}, tuned", median(after), "tokens/s")
         report.add(f"{what}, tuned / untuned", median(ratios), "", note=f"{min(ratios):.2f} to {max(ratios):.2f}")
         report.samples[aspect] = {"untuned": before, "tuned": after}
-    report.add(
-        "what was chosen", len([k for k in found["chosen"]["knobs"] if _differs(found, k)]), "changes", note=found["why"]
-    )
+    changes = [knob for knob in found["chosen"]["knobs"] if _differs(found, knob)]
+    report.add("knobs that were changed", len(changes), "", note=found["why"])
     return report
 
 
