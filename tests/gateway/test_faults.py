@@ -363,3 +363,25 @@ def test_counters_equal_what_clients_counted(server: Server) -> None:
     assert server.metric("freehold_tokens_total", model="fake", kind="completion") == seen["completion"] + 3
     assert server.metric("freehold_tokens_total", model="fake", kind="prompt") > seen["prompt"]
     assert server.metric("freehold_requests_total", route=CHAT, status="200") == 201
+
+
+@pytest.mark.parametrize("phase", ["loading", "queued", "reading"])
+def test_sigterm_ends_the_server_in_every_phase_of_a_request(tmp_path: Path, phase: str) -> None:
+    fake_model(tmp_path, slots=1, load_delay_s=30 if phase == "loading" else 0)
+    bounded = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake", "FREEHOLD_TIMEOUTS_DRAIN": "1"}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serving(tmp_path, env=bounded, ready=phase != "loading"))
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(2))
+        asked = []
+        if phase == "reading":
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            half.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{{".encode())
+            until(lambda: server.metric("freehold_requests_active") >= 2)
+        else:
+            asked = [pool.submit(server.chat, directive(first_token_delay_s=30)) for _ in range(2)]
+            until(lambda: sum(server.metric(f"freehold_{kind}", model="fake") for kind in ("leases", "queue_depth")) >= 2)
+        assert server.stop() == 0
+        for answer in asked:
+            status, headers, body = answer.result(5)
+            assert status == 503, body
+            assert "retry-after" in headers

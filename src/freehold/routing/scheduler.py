@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from dataclasses import dataclass
 from typing import Protocol
 
-from freehold.errors import DoesNotFit, FreeholdError, QueueFull, QueueTimeout
+from freehold.errors import DoesNotFit, Draining, FreeholdError, QueueFull, QueueTimeout
 from freehold.fleet.client import EngineClient
 from freehold.fleet.engines import Deployment
 from freehold.hardware.plan import Plan, Share
@@ -170,8 +170,10 @@ class Scheduler:
             del self._seats[model]
 
     async def close(self) -> None:
-        """No model is loaded or ended any more; the fleet itself ends the workers."""
+        """No model is loaded or ended any more, and all that wait are told; the fleet itself ends the workers."""
         self._closed = True
+        for seat in self._seats.values():
+            seat.refuse(Draining("The server is shutting down; send the request again when it is back.", retry_after=5.0))
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
