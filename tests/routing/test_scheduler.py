@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from freehold.errors import DoesNotFit, ModelFailed, QueueFull, QueueTimeout
+from freehold.errors import DoesNotFit, Draining, ModelFailed, QueueFull, QueueTimeout
 from freehold.fleet.engines import Deployment
 from freehold.hardware.plan import Plan, Share
 from freehold.routing.admission import Load, Verdict, decide, retry_after
@@ -446,6 +446,6 @@ async def test_nothing_is_loaded_once_the_server_ends() -> None:
     workers = Workers()
     leases = scheduler(timeout=0.1, workers=workers)
     await leases.close()
-    with pytest.raises(QueueTimeout):
+    with pytest.raises(Draining):
         await leases.load(deployment())
     assert workers.log == []

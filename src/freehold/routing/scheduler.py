@@ -173,7 +173,7 @@ class Scheduler:
         """No model is loaded or ended any more, and all that wait are told; the fleet itself ends the workers."""
         self._closed = True
         for seat in self._seats.values():
-            seat.refuse(Draining("The server is shutting down; send the request again when it is back.", retry_after=5.0))
+            seat.refuse(_draining())
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -192,6 +192,8 @@ class Scheduler:
 
     async def _turn(self, seat: Seat, terms: Terms) -> None:
         """Returns with the slots taken."""
+        if self._closed:
+            raise _draining()
         if failure := seat.refusal():
             raise failure
         need = min(terms.need, seat.slots)
@@ -309,6 +311,10 @@ class Scheduler:
         observed = self._observe() if any(seat.state == "out" and seat.queue for seat in self._seats.values()) else {}
         free = {device: count - planned.get(device, 0) for device, count in self._budget.items()}
         return {device: min(count, observed.get(device, count)) for device, count in free.items()}
+
+
+def _draining() -> Draining:
+    return Draining("The server is shutting down; send the request again when it is back.", retry_after=5.0)
 
 
 def _does_not_fit(refused: Refuse) -> DoesNotFit:
