@@ -46,6 +46,16 @@ def test_the_idle_model_that_was_unused_longest_makes_room_and_no_more_than_need
     assert [action.name for action in decision.actions] == ["large"]
 
 
+def test_a_model_that_was_just_asked_is_given_a_moment_if_it_usually_is_asked_within_a_load_of_the_newcomer() -> None:
+    often = look(wanted("new", load_seconds=2.0), model("old", unused=0.5, gap=0.1))
+    assert (often.actions, often.again_in) == ((), 0.1 * 12 - 0.5)
+    assert look(wanted("new", load_seconds=2.0), model("old", unused=1.3, gap=0.1)).actions == (
+        Evict("old", "new needs its memory"),
+    )
+    seldom = look(wanted("new", load_seconds=2.0), model("old", unused=0.0, gap=3.0))
+    assert seldom.actions == (Evict("old", "new needs its memory"),)
+
+
 def test_a_model_with_a_lease_is_let_go_on_for_a_turn_then_closed_and_never_ended() -> None:
     busy = model("busy", leased=2, stayed=60)
     early = look(wanted("new", waited=4), busy)

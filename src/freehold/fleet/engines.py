@@ -17,7 +17,6 @@ from freehold.hardware.plan import Plan
 from freehold.store.integrity import Pin
 
 Task = Literal["chat", "embedding"]
-_WARMUP_TOKENS = 16
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 # Which GPUs a process may see, and where its drivers are.
@@ -91,12 +90,12 @@ def launch(deployment: Deployment, socket: Path, memory_limit_mib: int = 0, buil
             raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
 
 
-def warmup(deployment: Deployment) -> tuple[str, dict[str, Any], int]:
-    """(path, body, tokens at the least) of a small real request: readiness is a real answer, not a health page."""
-    words = " ".join(["ready"] * _WARMUP_TOKENS)
+def question(deployment: Deployment, tokens: int) -> tuple[str, dict[str, Any]]:
+    """(path, body) of a small real request of at least so many tokens: readiness is a real answer, not a health page."""
+    words = " ".join(["ready"] * tokens)
     if deployment.task == "embedding":
-        return "/v1/embeddings", {"input": words}, _WARMUP_TOKENS
-    return "/v1/completions", {"prompt": words, "max_tokens": 1, "temperature": 0, "cache_prompt": False}, _WARMUP_TOKENS
+        return "/v1/embeddings", {"input": words}
+    return "/v1/completions", {"prompt": words, "max_tokens": 1, "temperature": 0, "cache_prompt": False}
 
 
 def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: Build) -> Launch:

@@ -11,12 +11,14 @@ import time
 from freehold.errors import FreeholdError, StoreError
 from freehold.fleet.client import EngineClient
 from freehold.fleet.endings import Ended, Ending, of_exit
-from freehold.fleet.engines import Deployment, warmup
+from freehold.fleet.engines import Deployment, question
 from freehold.fleet.process import Process
 from freehold.fleet.vitals import oom_kills
 from freehold.store import integrity
 
-_FIRST_LOOK, _LONGEST_PAUSE = 0.005, 0.1
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+_LATE = 0.03  # share of a load by which its end may be noticed late
+_TOKENS = 16  # of the question that shows the worker's pace
 _LEAST = 30.0  # seconds that any model gets
 _SLOWEST = 20e6  # bytes a second: a network drive, or a hard disk that others use
 
@@ -81,18 +83,27 @@ async def ending_of(process: Process, code: int) -> Ending:
 
 
 async def _prove(client: EngineClient, deployment: Deployment, within: float) -> float:
-    pause = _FIRST_LOOK
+    await _listening(client)
+    await _ask(client, deployment, 1, within)  # weights are read from the disk, and kernels compiled, when they are first used
+    asked = time.monotonic()
+    await _ask(client, deployment, _TOKENS, within)
+    return (time.monotonic() - asked) / _TOKENS
+
+
+async def _listening(client: EngineClient) -> None:
+    """Returns when the worker says that its model is loaded."""
+    began = time.monotonic()
     while True:
         try:
             if (await client.get("/health", within=2.0)).status == 200:
-                break
+                return
         except FreeholdError:  # not listening yet
             pass
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.2, _LONGEST_PAUSE)
-    path, body, tokens = warmup(deployment)
-    asked = time.monotonic()
+        await asyncio.sleep(min(max(_SHORTEST_PAUSE, _LATE * (time.monotonic() - began)), _LONGEST_PAUSE))
+
+
+async def _ask(client: EngineClient, deployment: Deployment, tokens: int, within: float) -> None:
+    path, body = question(deployment, tokens)
     answer = await client.post(path, json.dumps(body).encode(), within=within)
     if answer.status != 200:
         raise Ended(Ending("not_ready", f"its first answer was an error (status {answer.status})."))
-    return (time.monotonic() - asked) / tokens

@@ -14,9 +14,10 @@ from typing import Literal
 
 State = Literal["out", "loading", "in", "closing", "leaving"]
 LOADS_IN_A_TURN = 4.0
-# A model that has been idle for a moment only is likely wanted again: it is given some of its usual gaps between requests, but
-# never longer than a load of the newcomer takes, which is what a mistake costs.
-_GAPS, _LOADS = 12.0, 1.0
+# A busy model that has been idle for a moment only is likely wanted again: it is given some of its usual gaps between requests,
+# but never longer than a load of the newcomer takes, which is what a mistake costs. One whose gaps are longer than that load
+# would hardly be asked in time, and is given nothing.
+_GAPS = 12.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class _Plan:
             self._refuse_if_never(model)
 
     def _replace(self, victims: list[View], model: View) -> None:
-        left = max(min(_GAPS * victim.gap, _LOADS * model.load_seconds) - victim.unused for victim in victims)
+        left = max(_moment(victim, model.load_seconds) - victim.unused for victim in victims)
         if left > 0 and model.waited < self._turn:
             self.times.append(left)
             return
@@ -229,6 +230,11 @@ class _Plan:
     def _go(self, model: View) -> None:
         self._going.add(model.name)
         _change(self._soon, model.memory, 1)
+
+
+def _moment(victim: View, load_seconds: float) -> float:
+    """Seconds that an idle model is given before it makes room for a newcomer."""
+    return min(_GAPS * victim.gap, load_seconds) if victim.gap < load_seconds else 0.0
 
 
 def _lacking(model: View, free: Mapping[str, int]) -> list[str]:

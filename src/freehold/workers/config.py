@@ -41,6 +41,12 @@ class LlamaConfig:
     memory_limit_mib: int = 0
 
     @property
+    def warmup(self) -> bool:
+        """Whether the engine makes a trial run of its own. The supervisor's first question is one, and does not clear the whole
+        KV cache a second time; but only the engine's reserves a projector's memory at the load."""
+        return self.projector is not None
+
+    @property
     def gpu_layers(self) -> int:
         """As the engine counts them: to it the output is a block like others, the last one. Without it the first block of a
         model that is to lie on the GPU as a whole would stay on the host."""

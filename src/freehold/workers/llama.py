@@ -86,6 +86,7 @@ def serve(config: LlamaConfig) -> None:
     params.endpoint_metrics = True
     params.prefill_assistant = False
     params.cache_idle_slots = False
+    params.warmup = config.warmup
     params.fit_params = False  # what was planned is what is loaded: no silent change of the context
     if config.chat_template:
         params.chat_template = Path(config.chat_template).read_text(encoding="utf-8")

@@ -41,6 +41,7 @@ def arguments(config: LlamaConfig, address: str) -> list[str]:
         *("--model", config.weights, "--alias", config.name, "--host", address),
         *("--no-ui", "--no-slots", "--metrics", "--jinja", "--offline", "--log-verbosity", "2"),
         *("--no-prefill-assistant", "--no-cache-idle-slots", "--no-context-shift", "--fit", "off"),
+        "--warmup" if config.warmup else "--no-warmup",
         # A stream holds a thread of the HTTP pool from first to last byte; the spare ones answer health checks.
         *("--threads-http", str(config.plan["slots"] * 2 + 4)),
         *_placed(config),
