@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import engine, fit, native, overhead, startup, tuning
+from benchmarks import engine, fit, native, overhead, prefix, startup, tuning
 from benchmarks.report import save
 
 BENCHMARKS = {
     "overhead": overhead.run,
     "engine": engine.run,
     "startup": startup.run,
+    "prefix": prefix.run,
     "tuning": tuning.run,
     "fit": fit.run,
     "native": native.run,

@@ -54,7 +54,7 @@ class Workers:
     def effective(self, model: str) -> Plan | None:
         return None
 
-    async def stop(self, model: str) -> None:
+    async def stop(self, model: str, *, keep: bool = False) -> None:
         await asyncio.sleep(0)
         if model in self.loaded:
             self.loaded.remove(model)

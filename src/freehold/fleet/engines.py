@@ -71,17 +71,19 @@ class Launch:
     private: tuple[tuple[str, str], ...] = ()
 
 
-def launch(deployment: Deployment, socket: Path, memory_limit_mib: int = 0, build: Build | None = None) -> Launch:
+def launch(
+    deployment: Deployment, socket: Path, memory_limit_mib: int = 0, build: Build | None = None, kept: Path | None = None
+) -> Launch:
     """The child process for a deployment that shall listen on `socket`, and get no more memory than that, where it is not 0.
 
-    It runs on the build that the plan names, or on `build`.
+    It runs on the build that the plan names, or on `build`. `kept` is the folder where it may leave the KV cache of slots.
 
     Raises StoreError, NotInstalled for a missing build.
     """
     match deployment.engine:
         case "llama.cpp":
             build = build or builds.get(deployment.builds, deployment.plan.knobs.build)
-            return _llama(deployment, socket, memory_limit_mib, build)
+            return _llama(deployment, socket, memory_limit_mib, build, kept)
         case "fake":
             options = json.dumps({"alias": deployment.name, "n_ctx": deployment.context, **deployment.options})
             argv = ("freehold.workers.fake", "--socket", str(socket), "--options", options, "--watch-stdin")
@@ -98,7 +100,7 @@ def question(deployment: Deployment, tokens: int) -> tuple[str, dict[str, Any]]:
     return "/v1/completions", {"prompt": words, "max_tokens": 1, "temperature": 0, "cache_prompt": False}
 
 
-def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: Build) -> Launch:
+def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: Build, kept: Path | None) -> Launch:
     if deployment.weights is None:
         raise StoreError(
             f"The model {deployment.name} has no weights.", f"Remove it and pull it again: freehold rm {deployment.name}"
@@ -117,6 +119,7 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: B
         "site": _text(build.site),
         "folder": _text(build.folder),
         "memory_limit_mib": memory_limit_mib,
+        "kept": _text(kept),
     }
     argv = (sys.executable, "-m", "freehold.workers.llama", "--parent", str(os.getpid()), "--config", json.dumps(config))
     # The engine's threads meet at a barrier thousands of times a token. A thread that spins there while another process has

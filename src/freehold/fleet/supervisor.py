@@ -9,6 +9,7 @@ from pathlib import Path
 from freehold.errors import StoreError
 from freehold.fleet.client import EngineClient
 from freehold.fleet.engines import Deployment
+from freehold.fleet.keeping import Keeper
 from freehold.fleet.unit import State, Unit, WorkerStatus
 from freehold.fleet.watch import Limits
 from freehold.hardware.plan import Plan
@@ -18,16 +19,19 @@ __all__ = ["State", "Supervisor", "WorkerStatus"]
 
 
 class Supervisor:
-    """All workers of this server. Sockets live in `runtime`, a folder of mode 0700."""
+    """All workers of this server. Sockets live in `runtime`, a folder of mode 0700, and in it up to `kv_keep_mib` MiB of the KV
+    cache of models that were evicted."""
 
-    def __init__(self, runtime: Path, timeouts: TimeoutSettings, worker: WorkerSettings | None = None):
+    def __init__(self, runtime: Path, timeouts: TimeoutSettings, worker: WorkerSettings | None = None, kv_keep_mib: int = 0):
         self._runtime = runtime
         self._limits = Limits(timeouts, worker or WorkerSettings())
+        self._keeper = Keeper(runtime / "kv", kv_keep_mib * 2**20)
         self._units: dict[str, Unit] = {}
 
-    def configure(self, timeouts: TimeoutSettings, worker: WorkerSettings) -> None:
+    def configure(self, timeouts: TimeoutSettings, worker: WorkerSettings, kv_keep_mib: int) -> None:
         """New limits, also for workers that run; failed ones are tried again."""
         self._limits.timeouts, self._limits.worker = timeouts, worker
+        self._keeper.limit(kv_keep_mib * 2**20)
         for unit in self._units.values():
             unit.forgive()
 
@@ -53,15 +57,26 @@ class Supervisor:
         if unit is not None:
             unit.forgive()
 
-    async def stop(self, model: str) -> None:
+    async def stop(self, model: str, *, keep: bool = False) -> None:
+        """Ends a model's worker. `keep` says that the model only makes room: long prompts are saved for when it comes back."""
+        unit = self._units.get(model)
+        if keep and unit is not None:
+            await unit.keep_prompts()
+        else:
+            self._keeper.drop(model)
         unit = self._units.pop(model, None)
         if unit is not None:
             await unit.stop()
+        self._keeper.tidy()
 
     async def close(self) -> None:
         """Stops every worker, all at once."""
         units, self._units = list(self._units.values()), {}
         await asyncio.gather(*(unit.stop() for unit in units))
+
+    def forget(self, model: str) -> None:
+        """Drops what is kept of a model that has left."""
+        self._keeper.drop(model)
 
     def state(self, model: str) -> State | None:
         unit = self._units.get(model)
@@ -83,5 +98,5 @@ class Supervisor:
             socket = self._runtime / f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}.sock"
             if len(str(socket)) > 100:
                 raise StoreError("The runtime folder's path is too long for a unix socket.", "Set TMPDIR to a short path.")
-            unit = self._units[deployment.name] = Unit(deployment, socket, self._limits)
+            unit = self._units[deployment.name] = Unit(deployment, socket, self._limits, self._keeper)
         return unit

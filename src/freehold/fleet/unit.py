@@ -19,7 +19,8 @@ from freehold.errors import FreeholdError, ModelFailed
 from freehold.fleet.backoff import Wait, next_start
 from freehold.fleet.client import EngineClient
 from freehold.fleet.endings import Ended, Ending, Kind
-from freehold.fleet.engines import Deployment, launch
+from freehold.fleet.engines import Deployment, Launch, launch
+from freehold.fleet.keeping import Keeper
 from freehold.fleet.loading import checked, load
 from freehold.fleet.process import Process
 from freehold.fleet.pulse import Pace
@@ -66,7 +67,7 @@ class WorkerStatus:
 class Unit:
     """Its state is written by its own task alone; callers ask for the outcome."""
 
-    def __init__(self, deployment: Deployment, socket: Path, limits: Limits):
+    def __init__(self, deployment: Deployment, socket: Path, limits: Limits, keeper: Keeper):
         self.deployment = deployment
         self.plan = deployment.plan  # the one in force: smaller than the deployment's after memory has run out
         self.reduced: str | None = None
@@ -74,6 +75,8 @@ class Unit:
         self.restarts = 0
         self._socket = socket
         self._limits = limits
+        self._keeper = keeper
+        self._launched: Launch | None = None
         self._ending: Ending | None = None
         self._process: Process | None = None
         self._since = time.monotonic()
@@ -119,6 +122,12 @@ class Unit:
         self._crashes.clear()
         self._probation = False
         self.revive()
+
+    async def keep_prompts(self) -> None:
+        """Saves the KV cache of long prompts for the model's next worker, where that can be done. Nobody may use this one."""
+        client, launched = self._client, self._launched
+        if client is not None and launched is not None:
+            await self._keeper.save(client, self.deployment, launched, self.plan)
 
     async def stop(self) -> None:
         self.state, self._stopping = "stopping", True
@@ -202,11 +211,13 @@ class Unit:
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[tuple[Process, EngineClient, Pace]]:
         """One process's life: spawned, loaded, proven by a real request, and reaped whatever happens."""
-        started = launch(self._planned(), self._socket, self._limits.worker.memory_limit_mib)
-        process = self._process = await Process.spawn(started, self._socket)
+        limit, kept = self._limits.worker.memory_limit_mib, self._keeper.folder(self.deployment)
+        launched = self._launched = launch(self._planned(), self._socket, limit, kept=kept)
+        process = self._process = await Process.spawn(launched, self._socket)
         client = EngineClient(self._socket)
         try:
             token_seconds = await load(process, client, self.deployment, self._limits.timeouts.load)
+            await self._keeper.restore(client, self.deployment, launched)
             self._client = client
             self.state, self._since, self._probation = "ready", time.monotonic(), False
             self._settled.set()

@@ -54,4 +54,5 @@ async def unload(services: Services, request: Request) -> Response:
         await leaving
     finally:
         leaving.cancel()
+    services.supervisor.forget(name)
     return Json({"model": name, "unloaded": was_loaded})

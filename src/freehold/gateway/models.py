@@ -92,6 +92,7 @@ async def delete_model(services: Services, request: Request) -> Response:
         raise Conflict(f"The model {name!r} is answering {busy} requests; delete it when they are done.", param="model")
     await services.scheduler.unload(name)
     services.scheduler.forget(name)
+    services.supervisor.forget(name)
     services.store.remove(name)
     return Json({"id": name, "object": "model", "deleted": True})
 

@@ -43,7 +43,7 @@ class Live:
     def _apply(self, settings: Settings, home: Home) -> None:
         before = self.now
         home = home.beside(before.scheduler.planned().get(HOST, 0))
-        before.supervisor.configure(settings.timeouts, settings.worker)
+        before.supervisor.configure(settings.timeouts, settings.worker, settings.memory.kv_keep_mib)
         before.scheduler.configure(settings.queue, settings.memory, home.bytes_by_device)
         self.now = replace(
             before,

@@ -46,7 +46,7 @@ class Services:
 def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Services:
     """Builds the parts; must run inside the event loop. `runtime` is the 0700 folder of the workers' sockets."""
     telemetry = Telemetry()
-    supervisor = Supervisor(runtime, settings.timeouts, settings.worker)
+    supervisor = Supervisor(runtime, settings.timeouts, settings.worker, settings.memory.kv_keep_mib)
     scheduler = Scheduler(
         settings.queue,
         supervisor,

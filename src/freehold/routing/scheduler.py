@@ -38,7 +38,7 @@ class Fleet(Protocol):
 
     async def ensure_ready(self, deployment: Deployment) -> EngineClient: ...
 
-    async def stop(self, model: str) -> None: ...
+    async def stop(self, model: str, *, keep: bool = False) -> None: ...
 
     def effective(self, model: str) -> Plan | None: ...
 
@@ -301,7 +301,7 @@ class Scheduler:
         self._advance()
 
     async def _unload(self, seat: Seat) -> None:
-        await self._fleet.stop(seat.name)
+        await self._fleet.stop(seat.name, keep=not seat.must_leave)  # what was told to leave is not expected back
         seat.depart()
         self._advance()
 

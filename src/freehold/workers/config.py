@@ -24,6 +24,7 @@ class LlamaConfig:
 
     Of the build that runs it: `program` is the llama-server of a native one, `site` the folder that another wheel was installed
     to, `folder` where either lies; all None for the build of the default install.
+    `kept` is the folder for the KV cache of slots that are to be saved.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LlamaConfig:
     site: str | None = None
     folder: str | None = None
     memory_limit_mib: int = 0
+    kept: str | None = None
 
     @property
     def warmup(self) -> bool:

@@ -38,6 +38,7 @@ def confine(parent: int, sandbox: str) -> None:
     # The namespace must come before the first thread, so before the watch on stdin.
     confinement = Confinement("shared", "switched off") if sandbox == "off" else leave_the_network()
     no_core_dumps()
+    os.umask(0o077)  # what it writes is its user's alone: sockets, and the KV cache of prompts
     die_with_parent(parent)
     print(json.dumps({"confinement": asdict(confinement)}), flush=True)  # noqa: T201
     if sandbox == "require" and confinement.network != "none":

@@ -79,7 +79,8 @@ def serve(config: LlamaConfig) -> None:
     params.hostnames = [config.socket]
     params.port = 0
     params.ui = False
-    params.endpoint_slots = False
+    params.endpoint_slots = config.kept is not None  # how many tokens each holds; neither prompts nor answers
+    params.slot_save_path = f"{config.kept}/" if config.kept else ""
     params.verbosity = 2
     # A stream holds a thread of the HTTP pool from first to last byte; the spare ones answer health checks.
     params.n_threads_http = config.plan["slots"] * 2 + 4

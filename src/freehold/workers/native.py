@@ -39,8 +39,9 @@ def arguments(config: LlamaConfig, address: str) -> list[str]:
     """The options of llama-server for that model and plan, to listen on the unix socket `address`, which ends in .sock."""
     given = [
         *("--model", config.weights, "--alias", config.name, "--host", address),
-        *("--no-ui", "--no-slots", "--metrics", "--jinja", "--offline", "--log-verbosity", "2"),
+        *("--no-ui", "--metrics", "--jinja", "--offline", "--log-verbosity", "2"),
         *("--no-prefill-assistant", "--no-cache-idle-slots", "--no-context-shift", "--fit", "off"),
+        *(("--slots", "--slot-save-path", config.kept) if config.kept else ("--no-slots",)),
         "--warmup" if config.warmup else "--no-warmup",
         # A stream holds a thread of the HTTP pool from first to last byte; the spare ones answer health checks.
         *("--threads-http", str(config.plan["slots"] * 2 + 4)),
