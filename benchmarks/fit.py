@@ -19,7 +19,6 @@ from freehold.store.store import Store
 
 MIB = 2**20
 _KNOBS = Knobs(threads=2, threads_batch=2)
-_LIBRARIES = 16 * MIB  # pages of programs that a worker reads
 _ROOMY = Budget((Device(HOST, "cpu", 2**50, 2**50),), 2)
 _BUILDS = (
     Build("llama, Q8_0, large vocabulary", "llama", 8, 1024, 16, 4, 64, 4096, 128_256),
@@ -68,7 +67,7 @@ def compare(case: Case) -> Compared:
     if isinstance(planned, Misfit):
         raise RuntimeError(planned.reason)
     found = measure(case.weights, planned, shape, case.task)
-    used = found.own + _LIBRARIES if case.copied else found.used
+    used = found.own + found.programs if case.copied else found.used
     return Compared(planned.on(HOST), used, found.resident)
 
 

@@ -28,18 +28,19 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class Measured:
-    """Bytes of a worker. `own` is memory of its own; `mapped` file pages that a request touched; `resident` the system's RSS,
-    which also counts pages of the file that nothing reads any more.
+    """Bytes of a worker. `own` is memory of its own; `programs` pages of its programs and libraries; `mapped` pages of the
+    model's file that a request touched; `resident` the system's RSS, which also counts those that nothing reads any more.
     """
 
     own: int
+    programs: int
     mapped: int
     resident: int
 
     @property
     def used(self) -> int:
         """What others lose."""
-        return self.own + self.mapped
+        return self.own + self.programs + self.mapped
 
 
 def measure(weights: Path, plan: Plan, shape: Shape, task: Literal["chat", "embedding"]) -> Measured:
@@ -53,9 +54,9 @@ def measure(weights: Path, plan: Plan, shape: Shape, task: Literal["chat", "embe
             asked = _ask_all(address, deployment, shape.vocab)
             Path(f"/proc/{pid}/clear_refs").write_text("1", encoding="ascii")
             _ask_all(address, deployment, shape.vocab)
-            found = _counted(Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8"))
+            found = _counted(Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8"), weights)
     unread = 0 if shape.tied else max(0, shape.input_bytes - asked * _PAGE)
-    return replace(found, mapped=min(found.mapped + unread, found.resident - found.own))
+    return replace(found, mapped=min(found.mapped + unread, found.resident - found.own - found.programs))
 
 
 @contextlib.contextmanager
@@ -121,12 +122,20 @@ def _call(address: Path, method: str, path: str, body: Any, seconds: float) -> t
         return answer.status, answer.read()
 
 
-def _counted(listing: str) -> Measured:
-    """The mappings of /proc/PID/smaps (kernel documentation, filesystems/proc.rst), summed."""
-    own = mapped = resident = 0
+def _counted(listing: str, weights: Path) -> Measured:
+    """The mappings of /proc/PID/smaps (kernel documentation, filesystems/proc.rst), summed.
+
+    Which pages of a library the kernel has seen in use since it was told to forget depends on the machine's mood; they are few
+    and shared, so all that are resident count.
+    """
+    own = programs = mapped = resident = 0
     for mapping in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", listing, flags=re.MULTILINE)[1:]:
         sizes = {name: int(size) * 1024 for name, size in re.findall(r"^(\w+): +(\d+) kB$", mapping, re.MULTILINE)}
         own += sizes["Anonymous"]
-        mapped += min(sizes["Referenced"], sizes["Rss"] - sizes["Anonymous"])
+        pages = sizes["Rss"] - sizes["Anonymous"]
+        if str(weights.resolve()) in mapping.partition("\n")[0]:
+            mapped += min(sizes["Referenced"], pages)
+        else:
+            programs += pages
         resident += sizes["Rss"]
-    return Measured(own, mapped, resident)
+    return Measured(own, programs, mapped, resident)

@@ -38,7 +38,7 @@ def test_the_nearer_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("port = 'x'", {}, {}, ["port", "'x'", "freehold.toml"]),
         ("prot = 1", {}, {}, ["prot", "freehold.toml", "docs/settings.md"]),
-        ("[engine]\nslots = 0", {}, {}, ["engine.slots", "0", "freehold.toml"]),
+        ("[engine]\nslots = -1", {}, {}, ["engine.slots", "-1", "freehold.toml"]),
         ("[engine]\nslot = 1", {}, {}, ["engine.slot", "freehold.toml"]),
         ("engine = 3", {}, {}, ["engine", "freehold.toml"]),
         ("port = ", {}, {}, ["freehold.toml", "TOML"]),

@@ -7,6 +7,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ def test_a_request_that_kills_its_workers_is_given_two_and_later_one(server: Ser
     assert server.metric("freehold_retries_total", model="fake") == 1
 
 
+def refuses(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(address)) != 0
+
+
 async def test_a_whole_answer_is_tried_again_only_when_it_reached_nobody(tmp_path: Path) -> None:
     fleet, telemetry = Supervisor(tmp_path, TimeoutSettings()), Telemetry()
     deployment = Deployment("m", "chat", "fake", Placed(context=4096, slots=4), sandbox="auto")
@@ -83,7 +89,7 @@ async def test_a_whole_answer_is_tried_again_only_when_it_reached_nobody(tmp_pat
         client = await fleet.ensure_ready(deployment)
         killed = fleet.status()[0].pid or 0
         os.kill(killed, signal.SIGKILL)
-        until(lambda: not Path(f"/proc/{killed}/fd").exists() or not list(Path(f"/proc/{killed}/fd").iterdir()))
+        until(lambda: refuses(next(tmp_path.glob("*.sock"))))  # its last thread has gone
         answer = await retry.run(client, deployment, (BODY,), attempt, lambda death: not death.reached)
         assert answer.status == 200
         client = await fleet.ensure_ready(deployment)

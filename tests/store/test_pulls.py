@@ -101,7 +101,7 @@ def answers(server: Server, model: str) -> None:
         {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4, "grammar": "root ::= [a-z ]+"},
     )
     assert status == 200, answer
-    assert answer["usage"]["completion_tokens"] == 4
+    assert 1 <= answer["usage"]["completion_tokens"] <= 4
 
 
 def test_a_model_of_ollamas_registry_is_pulled_with_its_progress_and_answers(hub: Web, keeper: Server, tmp_path: Path) -> None:

@@ -50,7 +50,11 @@ COMMANDS = {
         "List the models of the catalogue: what they are good for, and whether they fit here.",
     ),
     "recommend": Entry("freehold.cli.recommend", "recommend", "Say which model to run on this machine, and why."),
-    "fit": Entry("freehold.cli.fit", "fit", "Say whether a model fits this machine, and how it would run."),
+    "fit": Entry(
+        "freehold.cli.fit",
+        "fit",
+        "Say whether a model, installed or of the catalogue, fits this machine, and how it would run.",
+    ),
     "rm": Entry("freehold.cli.rm", "rm", "Remove models and free their disk space."),
     "load": Entry("freehold.cli.load", "load", "Load a model into memory; one that has failed is tried again."),
     "unload": Entry("freehold.cli.load", "unload", "Take a model out of memory; its files stay."),
