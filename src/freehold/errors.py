@@ -253,4 +253,4 @@ class BuildFailed(StoreError):
 
 
 class StartError(OperatorError):
-    """The server cannot start: port taken, folder unwritable, unsafe bind."""
+    """The server cannot start, or not go on: port taken, folder unwritable, unsafe bind, HTTP ended."""

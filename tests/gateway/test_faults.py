@@ -282,21 +282,6 @@ def test_ctrl_c_leaves_no_process_socket_or_temporary_file(tmp_path: Path) -> No
         assert [path.name for path in server.log.parent.iterdir()] == ["log"]
 
 
-def test_a_killed_server_takes_its_workers_along_and_the_next_one_cleans_up(tmp_path: Path) -> None:
-    fake_model(tmp_path)
-    with serving(tmp_path, env={"FREEHOLD_DEFAULT_CHAT": "fake"}) as server:
-        until(server.ready)
-        worker = server.worker("fake")["pid"]
-        server.process.kill()
-        server.process.wait()
-        until(lambda: not Path(f"/proc/{worker}").exists(), within=2)
-        folder = server.log.parent
-        left = set(folder.glob("freehold-run-*"))
-        assert left
-        with serving(tmp_path, env={"FREEHOLD_DEFAULT_CHAT": "fake", "TMPDIR": str(folder)}):
-            assert not left & set(folder.glob("freehold-run-*"))
-
-
 def test_a_crash_looping_model_disturbs_no_other(tmp_path: Path) -> None:
     fake_model(tmp_path)
     fake_model(tmp_path, "broken", die_at_load=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
+from freehold.errors import StartError
 from freehold.gateway.app import build_app
 from freehold.gateway.bind import most_connections
 from freehold.gateway.connection import ServerConfig
@@ -46,7 +47,7 @@ async def serve(
     """Serves until a signal comes or `during` (start-up work, run beside the serving) raises.
 
     The first SIGINT or SIGTERM drains: running requests finish, new ones get 503. The second ends at once. SIGHUP takes the
-    settings that `read` gives then.
+    settings that `read` gives then. Raises what ended the serving, when nobody asked for that.
     """
     async with _running(settings, store, home) as services:
         live = Live(services)
@@ -64,6 +65,9 @@ async def serve(
             await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
+            else:
+                serving.result()
+                raise StartError("The server's HTTP side ended by itself.", "Start it again; FREEHOLD_DEBUG=1 tells more.")
             if not stop.again.is_set():
                 await _first(services.traffic.drained(live.now.settings.timeouts.drain), stop.again.wait())
         finally:
