@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import engine, fit, native, overhead, prefix, startup, tuning
+from benchmarks import embeddings, engine, fit, native, overhead, prefix, startup, tuning
 from benchmarks.report import save
 
 BENCHMARKS = {
     "overhead": overhead.run,
     "engine": engine.run,
+    "embeddings": embeddings.run,
     "startup": startup.run,
     "prefix": prefix.run,
     "tuning": tuning.run,

@@ -82,9 +82,11 @@ def _shorter(shape: Shape, asked: Setup, context: int) -> Setup:
 def _slots(shape: Shape, budget: Budget) -> int:
     """Batching pays while the weights are read once for all: up to a few streams on a CPU, more on many cores or a GPU.
 
-    A slot of an encoder costs nothing.
+    A slot of an encoder costs nothing, and short texts of many clients share a batch.
     """
-    return 8 if shape.encoder or budget.gpus or budget.cores >= 16 else 4
+    if shape.encoder:
+        return 16
+    return 8 if budget.gpus or budget.cores >= 16 else 4
 
 
 def _contexts(longest: int, least: int) -> Iterator[int]:
