@@ -29,7 +29,7 @@ _CONTEXT = 8192
 def run(*, quick: bool, data_dir: Path | None) -> Report:
     """A worker of its own, one slot; each prompt is read, saved, and restored after a new start of the worker."""
     report = Report("A prompt's KV cache over an eviction")
-    return asyncio.run(_measure(report, Store(load_settings(flags={"data_dir": data_dir}).data_dir), 1 if quick else 5))
+    return asyncio.run(_measure(report, Store(load_settings(flags={"data_dir": data_dir}).data_dir), 1 if quick else 3))
 
 
 async def _measure(report: Report, store: Store, rounds: int) -> Report:
