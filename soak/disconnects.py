@@ -30,7 +30,7 @@ def disconnects(*, quick: bool, data_dir: Path | None) -> Judged:
         with real(data_dir) as gateway:
             path = worker_socket(gateway.worker("smollm2:135m"))
             for streamed in (True, False):
-                data = chat("Count to a thousand.", "gpt-4o", stream=streamed, max_tokens=1500)
+                data = chat("Count to a thousand.", "gpt-4o", stream=streamed, max_tokens=1500, temperature=0)
                 uvloop.run(_leave(report, "smollm2:135m", streamed, gateway.port, data, path, count))
     return report
 

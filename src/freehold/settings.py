@@ -118,10 +118,10 @@ class MemorySettings(_Section):
         "The default models stay.",
     )
     kv_keep_mib: int = Field(
-        512,
+        0,
         ge=0,
         description="MiB of files, for all models together, in which the KV cache of long prompts outlasts an eviction; 0 for "
-        "none. They lie in the system's folder for temporary files until the server ends.",
+        "none. They hold prompts, and lie in the system's folder for temporary files until the server ends.",
     )
     turn: Seconds = Field(
         10.0, description="Seconds that requests for a model that is not loaded let busy ones go on before one makes room."
