@@ -34,6 +34,7 @@ class Workers:
         self.load_seconds = load_seconds
         self.loaded: list[str] = []
         self.log: list[str] = []
+        self.smaller: Plan | None = None
         self.broken: dict[str, ModelFailed] = {}
         self.gate = asyncio.Event()
         self.gate.set()
@@ -52,7 +53,7 @@ class Workers:
         return name
 
     def effective(self, model: str) -> Plan | None:
-        return None
+        return self.smaller
 
     async def stop(self, model: str, *, keep: bool = False) -> None:
         await asyncio.sleep(0)
@@ -449,3 +450,12 @@ async def test_nothing_is_loaded_once_the_server_ends() -> None:
     with pytest.raises(Draining):
         await leases.load(deployment())
     assert workers.log == []
+
+
+async def test_what_was_asked_before_a_model_came_in_smaller_is_given_back_in_full() -> None:
+    workers = Workers()
+    workers.smaller = Plan(context=100, slots=1)
+    leases = scheduler(workers=workers)
+    async with leases.lease(deployment(slots=4), Terms(need=4)) as lease:
+        assert lease.slots == 1
+    assert leases.busy("m") == 0

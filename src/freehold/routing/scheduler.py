@@ -106,11 +106,10 @@ class Scheduler:
         limit = self._queue.timeout if terms.need else None  # a load that no request waits for has its own
         try:
             async with asyncio.timeout(limit):
-                await self._turn(seat, terms)
+                need = await self._turn(seat, terms)
                 started = time.monotonic()
         except TimeoutError:
             raise self._late(seat) from None
-        need = min(terms.need, seat.slots)
         try:
             client = await self._ready(seat, None if limit is None else asked + limit - started)
             yield Lease(client, need, time.monotonic() - asked)
@@ -190,8 +189,8 @@ class Scheduler:
         seat.asked()
         return seat
 
-    async def _turn(self, seat: Seat, terms: Terms) -> None:
-        """Returns with the slots taken."""
+    async def _turn(self, seat: Seat, terms: Terms) -> int:
+        """Returns how many slots were taken."""
         if self._closed:
             raise _draining()
         if failure := seat.refusal():
@@ -201,7 +200,7 @@ class Scheduler:
         match decide(seat.load(), may_start, self._queue.size):
             case Verdict.START:
                 seat.take(need, terms.tenant)
-                return
+                return need
             case Verdict.REFUSE:
                 raise QueueFull(
                     f"The model is busy and its queue of {self._queue.size} is full; try again shortly.",
@@ -213,9 +212,10 @@ class Scheduler:
             await waiter.turn
         except BaseException:
             if seat.leave(waiter):  # the turn came in the very moment of leaving: it is passed on
-                seat.give_back(need, terms.tenant, None)
+                seat.give_back(waiter.need, terms.tenant, None)
             self._advance()
             raise
+        return waiter.need
 
     async def _ready(self, seat: Seat, within: float | None) -> EngineClient:
         """The worker of a model that is in; it may be starting anew after a crash."""

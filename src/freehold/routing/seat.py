@@ -164,6 +164,7 @@ class Seat:
         while (waiter := self._eligible()) is not None:
             self.queue.served(waiter)
             if not waiter.turn.done():
+                waiter.need = min(waiter.need, self.slots)  # a model may have been loaded with fewer than were planned
                 self.take(waiter.need, waiter.tenant)
                 waiter.turn.set_result(None)
 
