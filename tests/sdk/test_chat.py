@@ -196,7 +196,8 @@ def test_a_json_schema_binds_every_token(client):
     }
     form = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
     for temperature in (0, 1.5):
-        body = chat(client, "Is water wet?", response_format=form, temperature=temperature, max_tokens=60)
+        # The grammar allows white space, within bounds, and a hot model makes use of it: the limit leaves room for all of that.
+        body = chat(client, "Is water wet?", response_format=form, temperature=temperature, max_tokens=400)
         value = json.loads(body["choices"][0]["message"]["content"])
         assert value["answer"] in {"yes", "no"}
         assert set(value) == {"answer", "sure"}
