@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,8 @@ _GPUS = (
     *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HSA_OVERRIDE_GFX_VERSION"),
     *("GGML_VK_VISIBLE_DEVICES", "VK_DRIVER_FILES", "VK_ICD_FILENAMES"),
 )
+
+_PART = re.compile(r"-[0-9]{5}-of-[0-9]{5}\.gguf$")  # llama_split_path in llama.cpp
 
 # How often a waiting thread of GNU's OpenMP looks again before it sleeps, without polling and for each point of it: llama.cpp
 # built with OpenMP does not poll by itself. Its own default of 50 points is libgomp's default, too.
@@ -130,12 +133,19 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: B
     env = _environment() | {"GOMP_SPINCOUNT": str(spins), "GGML_NO_BACKTRACE": "1"}
     private = [
         (deployment.weights, "the model file"),
+        (_before_parts(deployment.weights), "the model file"),
         (deployment.projector, "the projector"),
         (deployment.draft, "the draft model"),
         (socket, "the socket"),
         (build.folder, "the engine"),
     ]
     return Launch(argv, env, tuple((str(path), shown) for path, shown in private if path is not None))
+
+
+def _before_parts(first: Path) -> Path | None:
+    """What the paths of all parts of a model begin with, where it has several: the engine finds the others by their names."""
+    stem, found = _PART.subn("", str(first))
+    return Path(stem) if found else None
 
 
 def _told(plan: Plan) -> dict[str, Any]:
