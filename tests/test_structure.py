@@ -31,7 +31,10 @@ MAY_IMPORT = {
 }
 BOUNDARIES = {name for name in MAY_IMPORT if name not in LEAVES}
 MODULES = sorted(SOURCE.rglob("*.py"))
-HEAVY = ("numpy", "gguf", "xllamacpp", "torch", "onnxruntime", "transformers", "safetensors", "tokenizers")
+HEAVY = (
+    *("numpy", "gguf", "xllamacpp", "torch", "onnxruntime", "sherpa_onnx", "av", "espeakng_loader"),
+    *("diffusers", "transformers", "safetensors", "tokenizers"),
+)
 
 
 def part(module: str) -> str:

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import platformdirs
@@ -38,7 +39,26 @@ CHAT_ALIASES = (
     "gpt-3.5-turbo-instruct",
 )
 EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
+TRANSCRIPTION_ALIASES = (
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-transcribe-diarize",
+    "gpt-transcribe",
+)
+SPEECH_ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2")
 CHAT_DEFAULT, EMBEDDING_DEFAULT = "@chat", "@embedding"
+TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT = "@transcription", "@speech", "@image"
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(CHAT_ALIASES, CHAT_DEFAULT),
+        **dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT),
+        **dict.fromkeys(TRANSCRIPTION_ALIASES, TRANSCRIPTION_DEFAULT),
+        **dict.fromkeys(SPEECH_ALIASES, SPEECH_DEFAULT),
+        **dict.fromkeys(IMAGE_ALIASES, IMAGE_DEFAULT),
+    }
+)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 KvSetting = Literal["auto", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
@@ -191,9 +211,13 @@ class Settings(_Section):
     )
     default_chat: str = Field("smollm2:135m", description="Model that OpenAI's chat names resolve to.")
     default_embedding: str = Field("all-minilm:22m", description="Model that OpenAI's embedding names resolve to.")
+    default_transcription: str = Field("moonshine:tiny-en", description="Model that OpenAI's transcription names resolve to.")
+    default_speech: str = Field("espeak-ng", description="Model that OpenAI's speech names resolve to.")
+    default_image: str = Field("", description="Model that OpenAI's image names resolve to; empty while there is none.")
     aliases: dict[str, str] = Field(
-        default_factory=lambda: dict.fromkeys(CHAT_ALIASES, CHAT_DEFAULT) | dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT),
-        description="Names that stand for a model. `@chat` and `@embedding` are the defaults above. Given entries are added "
+        default_factory=lambda: dict(BUILT_IN),
+        description="Names that stand for a model. `@chat`, `@embedding`, `@transcription`, `@speech` and `@image` are the "
+        "defaults above. Given entries are added "
         'to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
     )
     starter: bool = Field(True, description="Whether `freehold up` pulls the default models when they are missing.")
@@ -206,6 +230,9 @@ class Settings(_Section):
     )
     allowed_origins: tuple[str, ...] = Field((), description="Web origins that may call the server from a browser.")
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body accepted, in bytes.")
+    max_upload_bytes: int = Field(
+        2**30, ge=1024, description="Largest body with files in it (audio, images), in bytes; they wait on the disk."
+    )
     http: HttpSettings = HttpSettings()
     models: dict[str, ModelSettings] = Field(
         default_factory=dict,
@@ -219,6 +246,17 @@ class Settings(_Section):
     timeouts: TimeoutSettings = TimeoutSettings()
     sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()
+
+    @property
+    def defaults(self) -> Mapping[str, str]:
+        """The default models, by the names that aliases call them."""
+        return {
+            CHAT_DEFAULT: self.default_chat,
+            EMBEDDING_DEFAULT: self.default_embedding,
+            TRANSCRIPTION_DEFAULT: self.default_transcription,
+            SPEECH_DEFAULT: self.default_speech,
+            IMAGE_DEFAULT: self.default_image,
+        }
 
 
 @dataclass(frozen=True)
@@ -244,8 +282,7 @@ def load(config: Path | None = None, flags: Mapping[str, Any] | None = None, env
             node = node.setdefault(parent, {})
         node[leaf] = item.value
     if isinstance(tree.get("aliases"), dict):
-        built_in = dict.fromkeys(CHAT_ALIASES, CHAT_DEFAULT) | dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT)
-        tree["aliases"] = {name: target for name, target in {**built_in, **tree["aliases"]}.items() if target != ""}
+        tree["aliases"] = {name: target for name, target in {**BUILT_IN, **tree["aliases"]}.items() if target != ""}
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -354,9 +391,8 @@ def markdown() -> str:
             case _:
                 default = f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`"
         rows.append(f"| `{key}` | {default} | `{_environment_name(key)}` | {field.description} |")
-    rows += ["", "Built-in aliases of the default chat model: " + ", ".join(f"`{name}`" for name in CHAT_ALIASES) + ".", ""]
-    rows += [
-        "Built-in aliases of the default embedding model: " + ", ".join(f"`{name}`" for name in EMBEDDING_ALIASES) + ".",
-        "",
-    ]
+    for kind in (CHAT_DEFAULT, EMBEDDING_DEFAULT, TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT):
+        names = ", ".join(f"`{name}`" for name, target in BUILT_IN.items() if target == kind)
+        rows += ["", f"Built-in aliases of the default {kind[1:]} model: {names}."]
+    rows.append("")
     return "\n".join(rows)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.errors import EngineTimeout
-from freehold.fleet.exchange import Exchange, whole
+from freehold.fleet.exchange import Exchange, Upload, whole
 from freehold.fleet.patience import Patience
 
 
@@ -27,6 +27,7 @@ class Stream:
         self._exchange = exchange
         self._patience = patience
         self.status = status
+        self.content_type = exchange.content_type
 
     async def read(self) -> bytes:
         """Bytes as they arrive, split anywhere; b"" at the end."""
@@ -50,7 +51,7 @@ class Burden:
     most_size: int = 0
 
     @contextlib.contextmanager
-    def carrying(self, body: bytes) -> Iterator[None]:
+    def carrying(self, body: bytes | Upload) -> Iterator[None]:
         size = len(body)
         self.requests, self.size = self.requests + 1, self.size + size
         self.most_requests, self.most_size = max(self.most_requests, self.requests), max(self.most_size, self.size)
@@ -89,7 +90,7 @@ class EngineClient:
             raise _late() from None
 
     @contextlib.asynccontextmanager
-    async def stream(self, path: str, body: bytes, first: float, idle: float) -> AsyncIterator[Stream]:
+    async def stream(self, path: str, body: bytes | Upload, first: float, idle: float) -> AsyncIterator[Stream]:
         """One call, answer as it comes: `first` seconds to its head, `idle` seconds between two pieces.
 
         Leaving the block early closes the connection, which frees the engine's slot.

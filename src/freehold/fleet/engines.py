@@ -9,15 +9,25 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 from freehold.errors import StoreError
 from freehold.fleet import builds
 from freehold.fleet.builds import Build
 from freehold.hardware.plan import Plan
 from freehold.store.integrity import Pin
+from freehold.store.manifest import Role, Task
 
-Task = Literal["chat", "embedding"]
+# The worker of ours that runs an engine's models, by what they are for.
+_OURS: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("sherpa-onnx", "transcription"): "freehold.workers.transcription",
+        ("sherpa-onnx", "speech"): "freehold.workers.speech",
+        ("espeak-ng", "speech"): "freehold.workers.speech",
+        ("diffusers", "image"): "freehold.workers.images",
+    }
+)
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 # Which GPUs a process may see, and where its drivers are.
@@ -37,7 +47,8 @@ _SPINS, _SPINS_A_POINT = 300, 6_000
 class Deployment:
     """A model as it is to be run: its files, and the plan of its place on this machine.
 
-    `weights` is the GGUF file, or the first of several parts that lie beside each other; `projector` (mmproj) turns images into
+    `files` has each file of a model by its role, and `folder` the parts of one that is a folder. `weights` is the GGUF file, or
+    the first of several parts that lie beside each other; `projector` (mmproj) turns images into
     tokens; `draft` is a small model that guesses ahead. `builds` is the folder that the plan's build is looked for in;
     `pins` are all its files, as they must be.
     """
@@ -54,6 +65,8 @@ class Deployment:
     builds: Path | None = None
     pins: tuple[Pin, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[Role, Path] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def slots(self) -> int:
@@ -91,12 +104,21 @@ def launch(
             options = json.dumps({"alias": deployment.name, "n_ctx": deployment.context, **deployment.options})
             argv = ("freehold.workers.fake", "--socket", str(socket), "--options", options, "--watch-stdin")
             return Launch((sys.executable, "-m", *argv), _environment())
+        case other if (program := _OURS.get((other, deployment.task))) is not None:
+            return _python(deployment, socket, memory_limit_mib, program)
         case other:
             raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
 
 
+def pulse(deployment: Deployment) -> str:
+    """The path that only a worker whose main loop turns answers (see freehold.fleet.pulse)."""
+    return "/health" if (deployment.engine, deployment.task) in _OURS else "/lora-adapters"
+
+
 def question(deployment: Deployment, tokens: int) -> tuple[str, dict[str, Any]]:
     """(path, body) of a small real request of at least so many tokens: readiness is a real answer, not a health page."""
+    if (deployment.engine, deployment.task) in _OURS:
+        return "/ready", {}
     words = " ".join(["ready"] * tokens)
     if deployment.task == "embedding":
         return "/v1/embeddings", {"input": words}
@@ -146,6 +168,26 @@ def _before_parts(first: Path) -> Path | None:
     """What the paths of all parts of a model begin with, where it has several: the engine finds the others by their names."""
     stem, found = _PART.subn("", str(first))
     return Path(stem) if found else None
+
+
+def _python(deployment: Deployment, socket: Path, memory_limit_mib: int, program: str) -> Launch:
+    """A worker of ours (freehold.workers.serve)."""
+    files = {role: str(path) for role, path in deployment.files.items()}
+    config = {
+        "name": deployment.name,
+        "socket": str(socket),
+        "sandbox": deployment.sandbox,
+        "engine": deployment.engine,
+        "files": files,
+        "folder": _text(deployment.folder),
+        "options": dict(deployment.options),
+        "threads": deployment.plan.knobs.threads,
+        "slots": deployment.slots,
+        "memory_limit_mib": memory_limit_mib,
+    }
+    argv = (sys.executable, "-m", program, "--parent", str(os.getpid()), "--config", json.dumps(config))
+    private = [(path, "the model file") for path in (*files.values(), _text(deployment.folder)) if path is not None]
+    return Launch(argv, _environment(), (*private, (str(socket), "the socket")))
 
 
 def _told(plan: Plan) -> dict[str, Any]:

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import httptools
 
 from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 
 _MOST_HEAD = 64 * 1024  # bytes of status line and headers
+_PIECE = 1 << 20  # bytes of a file that are read and sent at once
 _MOST_HELD = 256 * 1024  # bytes that wait for a slow reader before the worker is made to wait
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes of an open file."""
+
+    file: BinaryIO
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A body that is too large to hold. Files are read where they stand, so that it can be sent twice; `digest` tells it from
+    others."""
+
+    content_type: str
+    segments: tuple[bytes | Span, ...]
+    digest: bytes = b""
+
+    def __len__(self) -> int:
+        return sum(segment.size if isinstance(segment, Span) else len(segment) for segment in self.segments)
 
 
 class Exchange(asyncio.Protocol):
@@ -32,19 +57,49 @@ class Exchange(asyncio.Protocol):
         self._held = 0
         self._head = 0
         self._status = 0
+        self.content_type = ""
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._complete = False
         self._failure: FreeholdError | None = None
 
     @classmethod
-    async def begin(cls, socket: Path, method: str, path: str, body: bytes = b"") -> Exchange:
+    async def begin(cls, socket: Path, method: str, path: str, body: bytes | Upload = b"") -> Exchange:
         """Connects and sends the request. Raises WorkerDied when nobody listens."""
+        kind = body.content_type if isinstance(body, Upload) else "application/json"
         head = f"{method} {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
-        request = f"{head}Content-Type: application/json\r\n\r\n".encode("ascii") + body
+        request = f"{head}Content-Type: {kind}\r\n\r\n".encode("ascii") + (b"" if isinstance(body, Upload) else body)
         try:
             _, exchange = await asyncio.get_running_loop().create_unix_connection(lambda: cls(request), str(socket))
         except OSError:
             raise _gone(reached=False) from None
+        if isinstance(body, Upload):
+            await exchange._upload(body)
         return exchange
+
+    async def _upload(self, body: Upload) -> None:
+        """Sends a body as fast as the worker takes it; stops when it has answered, or is gone. Closes when it cannot go on."""
+        try:
+            for segment in body.segments:
+                if isinstance(segment, bytes):
+                    await self._write(segment)
+                    continue
+                for start in range(0, segment.size, _PIECE):
+                    size = min(_PIECE, segment.size - start)
+                    piece = await asyncio.to_thread(os.pread, segment.file.fileno(), size, segment.start + start)
+                    if not await self._write(piece):
+                        return
+        except BaseException:  # also a cancellation: nobody else has this connection yet
+            self.close()
+            raise
+
+    async def _write(self, piece: bytes) -> bool:
+        """Whether the worker still listens."""
+        await self._writable.wait()
+        if self._transport is None or self._status or self._failure is not None:
+            return False
+        self._transport.write(piece)
+        return True
 
     async def head(self) -> int:
         """The response's status."""
@@ -108,10 +163,21 @@ class Exchange(asyncio.Protocol):
         if not self._status and self._head > _MOST_HEAD:
             self._fail(EngineBadResponse("The model's worker sent headers without end."))
 
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._writable.set()
         begun = "The model's worker ended in the middle of its answer."
         self._fail(WorkerDied(begun, reached=True) if self._status else _gone(reached=True))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"content-type":
+            self.content_type = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()

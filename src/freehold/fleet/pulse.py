@@ -1,7 +1,7 @@
 """Whether a silent worker is busy or stuck.
 
-A worker is asked for its list of adapters, which llama.cpp's main loop answers between two batches; /health and /metrics
-are answered by other threads, whatever the main loop does (measured: 20 ms, beside 82 s for the list). So an answer proves that
+A llama.cpp worker is asked for its list of adapters, which its main loop answers between two batches; /health and /metrics are
+answered by other threads, whatever the main loop does (measured: 20 ms, beside 82 s for the list). So an answer proves that
 the loop turns, and silence may only mean that a batch takes long. How long it may take is read from work, not from the clock:
 a batch costs about the same processor time however many others want the processor. The worker's first answer shows what a token
 costs; what was asked of it bounds the tokens that a batch can have.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PULSE = "/lora-adapters"
 _MARGIN = 2.0  # times the cost of a batch: the machine may clock down, memory may be contended
 _TEMPLATE = 64  # tokens that a request may have beside its own text
 _BYTES_A_TOKEN = 2  # at the least; most texts have 4

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from freehold.errors import EngineTimeout, FreeholdError
 from freehold.fleet.client import EngineClient
 from freehold.fleet.endings import Ending
-from freehold.fleet.engines import Deployment
+from freehold.fleet.engines import Deployment, pulse
 from freehold.fleet.loading import ending_of
 from freehold.fleet.process import Process
-from freehold.fleet.pulse import PULSE, Pace, Silence, Work, stuck
+from freehold.fleet.pulse import Pace, Silence, Work, stuck
 from freehold.fleet.vitals import anonymous_bytes, vitals
 from freehold.hardware.plan import HOST
 from freehold.settings import TimeoutSettings, WorkerSettings
@@ -35,6 +35,7 @@ class Watch:
     def __init__(self, process: Process, client: EngineClient, deployment: Deployment, limits: Limits, pace: Pace):
         self._process = process
         self._client = client
+        self._pulse = pulse(deployment)
         self._plan = plan = deployment.plan
         # A text to embed is one batch (freehold.workers.llama).
         self._batch = max(plan.knobs.batch, plan.context) if deployment.task == "embedding" else plan.knobs.batch
@@ -68,7 +69,7 @@ class Watch:
     async def _beat(self) -> Ending | None:
         """One sign of life, or why none comes."""
         least = max(self._limits.timeouts.hang - self._limits.timeouts.heartbeat, 0.1)
-        answer = asyncio.create_task(self._client.get(PULSE, within=_DAY))
+        answer = asyncio.create_task(self._client.get(self._pulse, within=_DAY))
         asked, before = time.monotonic(), vitals(self._process.pid)
         still = True
         try:

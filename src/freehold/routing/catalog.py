@@ -14,7 +14,7 @@ from freehold.hardware.plan import Plan
 from freehold.protocol.values import Target
 from freehold.routing.planner import Planner
 from freehold.routing.seat import Stay, lasting
-from freehold.settings import CHAT_DEFAULT, EMBEDDING_DEFAULT, ModelSettings, Settings
+from freehold.settings import ModelSettings, Settings
 from freehold.store import integrity
 from freehold.store.found import PROGRAMS, Found
 from freehold.store.manifest import Manifest
@@ -59,10 +59,10 @@ class Catalog:
     def real_name(self, name: str) -> str:
         """What a name stands for: an alias is followed, any other name is itself. Raises InvalidRequest for path-like ones."""
         name = self._settings.aliases.get(name, name)
-        if name == CHAT_DEFAULT:
-            return self._settings.default_chat
-        if name == EMBEDDING_DEFAULT:
-            return self._settings.default_embedding
+        if name in self._settings.defaults:
+            name = self._settings.defaults[name]
+            if not name:
+                raise ModelNotFound("No model is set for that yet: the setting `default_image`.", param="model")
         return check_name(name)
 
     def resolve(self, name: str) -> Entry:
@@ -105,7 +105,8 @@ class Catalog:
                 yield self._entry(manifest)
 
     def aliases_of(self, model: str) -> list[str]:
-        return [alias for alias in self._settings.aliases if self.real_name(alias) == model]
+        defaults = self._settings.defaults
+        return [alias for alias, target in self._settings.aliases.items() if defaults.get(target, target) == model]
 
     def _not_found(self, name: str) -> ModelNotFound:
         installed = [manifest.name for manifest in self._store.list()]
@@ -129,6 +130,8 @@ class Catalog:
             projector=self._store.serving(manifest, "projector"),
             draft=self._store.serving(manifest, "draft"),
             options=manifest.options,
+            files={file.role: self._store.path(file) for file in manifest.files if file.role != "part"},
+            folder=self._store.folder(manifest),
         )
         return Entry(manifest, deployment, self._target(manifest, deployment), self._stay(manifest.name), misfit)
 
@@ -156,8 +159,8 @@ class Catalog:
         )
 
     def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:
-        if manifest.task == "embedding":
-            return frozenset({"embeddings"})
+        if manifest.task != "chat":
+            return frozenset({"embeddings" if manifest.task == "embedding" else manifest.task})
         template = (manifest.facts.chat_template if manifest.facts else None) or ""
         if deployment.chat_template is not None:
             template = deployment.chat_template.read_text(encoding="utf-8")

@@ -15,11 +15,25 @@ from freehold.hardware.facts import ModelFacts
 from freehold.store.names import check_name
 
 SCHEMA = 2  # 1 knew no files outside the store, no parts, no projector, no notes; it is still read
-Role = Literal["weights", "projector", "draft", "chat_template"]
-Task = Literal["chat", "embedding"]
-Engine = Literal["llama.cpp", "fake"]
+Role = Literal[
+    "weights",
+    "projector",
+    "draft",
+    "chat_template",
+    "encoder",
+    "decoder",
+    "joiner",
+    "tokens",
+    "voices",
+    "lexicon",
+    "vocoder",
+    "part",
+]
+Task = Literal["chat", "embedding", "transcription", "speech", "image"]
+Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers"]
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_INSIDE = re.compile(r"(?:\w[\w.+-]*/){0,8}\w[\w.+-]*", re.ASCII)
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -45,6 +59,8 @@ class File:
             check_digest(self.digest)  # it becomes part of a path
         elif self.path is None:
             raise StoreError(f"The file {self.name[:80]!a} has neither a digest nor a place.")
+        if self.role == "part" and not _INSIDE.fullmatch(self.name):  # it becomes part of a path, too
+            raise StoreError(f"{self.name[:200]!a} is not the path of a file in a model's folder.")
 
     @property
     def identity(self) -> str:
@@ -56,10 +72,12 @@ class File:
 class Manifest:
     """A model that can be run.
 
-    Of role "weights" there may be several files: the parts of one model, in order. `created` is Unix time in seconds;
-    `sampling` the defaults its makers recommend, by the names of the API ("stop" holds strings); `dimensions` the sizes that
-    its embeddings were trained to be cut to; `options` what the engine is told beside it ("context": tokens a request, as its
-    makers set them); `source` where it came from, never with a secret; `notes` say what of the source could not be honoured.
+    Of role "weights" there may be several files: the parts of one model, in order. A model that is a folder has files of role
+    "part", each with its path in that folder as its name; one whose engine brings all it needs has no files. `created` is Unix
+    time in seconds; `sampling` the defaults its makers recommend, by the names of the API ("stop" holds strings); `dimensions`
+    the sizes that its embeddings were trained to be cut to; `options` what the engine is told beside it ("context": tokens a
+    request, as its makers set them; "memory_bytes": what a model without facts takes; "family": its kind, as its engine names
+    it); `source` where it came from, never with a secret; `notes` say what of the source could not be honoured.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT

@@ -111,6 +111,10 @@ class Store:
             return None
         return self._views.first(manifest) if role == "weights" and self._views.wanted(manifest) else self.path(files[0])
 
+    def folder(self, manifest: Manifest) -> Path | None:
+        """The folder of a model that is one, with its files under their own names."""
+        return self._views.folder(manifest) if manifest.all("part") else None
+
     def seal(self, digest: str) -> Path:
         """Where it is recorded when the blob of that digest was last checked."""
         return self.seals / check_digest(digest).partition(":")[2]
@@ -221,7 +225,7 @@ class Store:
         for file in manifest.files:
             if not self._is_there(file):
                 raise StoreError(f"The file {file.name} of the model {manifest.name} is not in the store.", "Pull it again.")
-        self._views.make(manifest, {file: self.path(file) for file in manifest.all("weights")})
+        self._views.make(manifest, {file: self.path(file) for file in manifest.files})
         disk.write_atomically(self._manifest(manifest.name), dumps(manifest))
 
     def _sweep(self) -> None:

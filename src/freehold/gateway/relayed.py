@@ -1,0 +1,176 @@
+"""Answers of our own workers: one call, and its bytes passed on as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from freehold.errors import (
+    Conflict,
+    EngineBadResponse,
+    FreeholdError,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PayloadTooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from freehold.fleet.client import EngineClient, Stream
+from freehold.fleet.exchange import Upload
+from freehold.fleet.patience import Patience
+from freehold.gateway.http import ClientGone, UntilGone
+from freehold.gateway.retry import Retry
+from freehold.gateway.services import Services
+from freehold.protocol import sse
+from freehold.routing.catalog import Entry
+from freehold.routing.scheduler import Terms
+
+_EVENTS = "text/event-stream"
+_KIND = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?charset=[\w-]+)?")
+_LONGEST = 1000  # characters of a worker's sentence
+_STATUSES: Mapping[int, type[FreeholdError]] = MappingProxyType(
+    {
+        400: InvalidRequest,
+        404: NotFound,
+        409: Conflict,
+        413: PayloadTooLarge,
+        415: UnsupportedMediaType,
+        501: NotSupported,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a worker is asked. `headers` are added to the client's answer."""
+
+    path: str
+    body: bytes | Upload
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> bytes:
+        """Tells this request from others, should it kill its worker."""
+        return self.body.digest if isinstance(self.body, Upload) else self.body
+
+
+class RelayedAnswer(Response):
+    """An answer that holds its model's lease from before the first byte until after the last one.
+
+    `held` is closed after it: what must outlive the request's handler, such as an uploaded file.
+    """
+
+    def __init__(self, services: Services, entry: Entry, call: Call, terms: Terms, held: contextlib.ExitStack | None = None):
+        super().__init__()
+        self._services = services
+        self._entry = entry
+        self._call = call
+        self._terms = terms
+        self._held = held or contextlib.ExitStack()
+        self._outcome = "failed"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services, name = self._services, self._entry.manifest.name
+        try:
+            async with UntilGone(receive), services.scheduler.lease(self._entry.deployment, self._terms) as lease:
+                services.telemetry.queue_wait.labels(name).observe(lease.waited)
+                with Patience(services.settings.timeouts.write, ClientGone) as patience:
+                    await self._answer(lease.client, _Outgoing(send, self._call.headers, patience))
+        except ClientGone:
+            self._outcome = "abandoned"
+        except FreeholdError as error:
+            self._outcome = error.code or "failed"
+            raise
+        finally:
+            self._held.close()
+            services.telemetry.outcomes.labels(name, self._outcome).inc()
+
+    async def _answer(self, client: EngineClient, out: _Outgoing) -> None:
+        """An error before the first byte is the answer. One after it ends a stream of events with an error event, and
+        anything else without its end, which a client sees."""
+        services, call = self._services, self._call
+
+        async def attempt(client: EngineClient) -> None:
+            timeouts = services.settings.timeouts
+            async with client.stream(call.path, call.body, timeouts.first_token, timeouts.idle) as stream:
+                if stream.status != 200:
+                    raise from_worker(stream.status, await stream.read_all())
+                await _pass_on(stream, out)
+
+        retry = Retry(services.supervisor, services.suspects, services.telemetry, services.settings.queue.timeout)
+        try:
+            await retry.run(client, self._entry.deployment, (call.identity,), attempt, lambda death: not out.begun)
+            self._outcome = "completed"
+        except FreeholdError as error:
+            if not out.begun:
+                raise
+            self._outcome = error.code or "failed"
+            if out.events:
+                await out.write(sse.encode(error.envelope()))
+                await out.close()
+
+
+class _Outgoing:
+    """The client's end. `events` is whether what is sent are server-sent events."""
+
+    def __init__(self, send: Send, headers: Mapping[str, str], patience: Patience):
+        self._send = send
+        self._headers = headers
+        self._patience = patience
+        self.begun = False
+        self.events = False
+
+    async def begin(self, content_type: str) -> None:
+        self.begun = True
+        self.events = content_type.startswith(_EVENTS)
+        headers = {"content-type": content_type, **self._headers}
+        if self.events:
+            headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        await self._put({"type": "http.response.start", "status": 200, "headers": raw})
+
+    async def write(self, piece: bytes) -> None:
+        await self._put({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def close(self) -> None:
+        await self._put({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _put(self, message: Message) -> None:
+        self._patience.begin()
+        await self._send(message)
+        self._patience.end()
+
+
+async def _pass_on(stream: Stream, out: _Outgoing) -> None:
+    """The head goes with the first piece: until then nothing has been promised.
+    Raises what ended the stream too soon."""
+    kind = stream.content_type if _KIND.fullmatch(stream.content_type) else "application/octet-stream"
+    while piece := await stream.read():
+        if not out.begun:
+            await out.begin(kind)
+        await out.write(piece)
+    if not out.begun:
+        raise EngineBadResponse("The model's worker sent an empty answer.")
+    await out.close()
+
+
+def from_worker(status: int, body: bytes) -> FreeholdError:
+    """What an error answer of a worker of ours means: its own sentence, and its parameter."""
+    try:
+        error = json.loads(body)["error"]
+        message, param, code = error["message"], error.get("param"), error.get("code")
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return EngineBadResponse("The model's worker met an error and could not answer.")
+    if not isinstance(message, str) or not all(value is None or isinstance(value, str) for value in (param, code)):
+        return EngineBadResponse("The model's worker met an error and could not answer.")
+    if status == 503:
+        return Unavailable(message[:_LONGEST], code=code)
+    return _STATUSES.get(status, EngineBadResponse)(message[:_LONGEST], param=param, code=code)
