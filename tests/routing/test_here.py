@@ -11,6 +11,7 @@ from freehold.fleet import builds
 from freehold.hardware import tuning
 from freehold.hardware.fit import Plan
 from freehold.hardware.plan import HOST, Knobs
+from freehold.hardware.quickest import Seen, quickest
 from freehold.hardware.tuning import Speed, Tuned
 from freehold.routing.advice import Candidate, recommend
 from freehold.routing.here import look
@@ -100,3 +101,31 @@ def test_what_was_tuned_on_this_machine_is_told_as_measured(tmp_path: Path) -> N
     assert speed
     assert (speed.decode, speed.prefill, speed.measured) == (12.5, 321.0, True)
     assert here.measured("0" * 64) is None
+
+
+def test_a_busy_moment_changes_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = settings(tmp_path)
+    home = Home.of(read("laptop").probe(tmp_path), known)
+    seen = []
+    for figure in (40e9, 4e9, 50e9, 5e9):
+        monkeypatch.setattr("freehold.hardware.bandwidth.measure", lambda memory, cores, figure=figure: figure)
+        here = look(home, known)
+        assert here.rates
+        seen.append((here.rates.bandwidth[HOST], "at its quickest" in " ".join(here.notes)))
+    assert seen == [(40e9, False), (40e9, True), (50e9, False), (50e9, True)]
+    other = look(Home.of(read("raspberry-pi-5").probe(tmp_path), known), known)
+    assert other.rates
+    assert other.rates.bandwidth[HOST] == 5e9  # another machine with the same folder: its own figures
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "bandwidth": 1e300, "measured": 1}', "x" * 9999])
+def test_a_senseless_record_of_the_memorys_speed_counts_for_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "machine").mkdir()
+    (tmp_path / "machine" / "abc.json").write_text(text)
+    assert quickest(tmp_path, "abc", Seen(3e9, 1.0)) == Seen(3e9, 1.0)
+    assert quickest(tmp_path, "abc", Seen(2e9, 2.0)) == Seen(3e9, 1.0)  # it was mended
+
+
+def test_a_folder_that_takes_no_record_costs_no_advice(tmp_path: Path) -> None:
+    (tmp_path / "machine").write_text("a file")
+    assert quickest(tmp_path, "abc", Seen(3e9, 1.0)) == Seen(3e9, 1.0)

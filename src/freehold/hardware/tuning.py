@@ -14,13 +14,12 @@ import datetime
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from freehold.hardware import records
 from freehold.hardware.plan import Knobs, KvType
 from freehold.hardware.probe import Machine
 from freehold.telemetry import log
@@ -80,19 +79,7 @@ def fingerprint(machine: Machine) -> str:
 def save(data_dir: Path, tuned: Tuned) -> Path:
     """Writes a result, whole or not at all, in place of an older one of the same three. Raises OSError."""
     path = _folder(data_dir) / _name(tuned)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, staged = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"schema": SCHEMA, **asdict(tuned)}, file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(staged).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(staged).unlink()
-        raise
+    records.write(path, {"schema": SCHEMA, **asdict(tuned)})
     return path
 
 

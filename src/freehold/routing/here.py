@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 from freehold.fleet import builds
 from freehold.hardware import bandwidth, tuning
 from freehold.hardware.plan import HOST
+from freehold.hardware.quickest import Seen, quickest
 from freehold.hardware.speed import Expected, Rates
 from freehold.routing.advice import Here
 from freehold.routing.planner import Home
@@ -15,7 +19,7 @@ _USUAL_GPU = 300e9  # bytes a second of a middling GPU, for one that the table o
 
 def look(home: Home, settings: Settings, speeds: bool = True) -> Here:
     """What models find at home. Without `speeds` nothing is measured, which saves half a second."""
-    rates, notes = _rates(home) if speeds else (None, [])
+    rates, notes = _rates(home, settings.data_dir) if speeds else (None, [])
     if home.machine.gpus and not home.budget.gpus:
         possible = ", ".join(sorted(builds.backends(home.machine))) or "it"
         notes.insert(0, f"The GPU ({home.machine.gpus[0].name}) is not counted: no build for {possible} is installed.")
@@ -31,11 +35,13 @@ def look(home: Home, settings: Settings, speeds: bool = True) -> Here:
     return Here(home.budget, rates, tuple(notes), measured)
 
 
-def _rates(home: Home) -> tuple[Rates, list[str]]:
-    """Measured for the host; for GPUs what their makers publish, by the driver's name for them."""
+def _rates(home: Home, data_dir: Path) -> tuple[Rates, list[str]]:
+    """For the host the quickest that was measured here, now or earlier; for GPUs what their makers publish."""
     machine, budget = home.machine, home.budget
-    host = bandwidth.measure(machine.memory, machine.cpu.usable)
-    notes = [f"Speeds are estimates from memory copied at {host / 1e9:.0f} GB/s just now; `freehold tune` measures."]
+    now = Seen(bandwidth.measure(machine.memory, machine.cpu.usable), time.time())
+    best = quickest(data_dir, tuning.fingerprint(machine), now)
+    host, when = best.bandwidth, "just now" if best is now else f"on {best.day}, at its quickest"
+    notes = [f"Speeds are estimates from memory copied at {host / 1e9:.0f} GB/s {when}; `freehold tune` measures."]
     by_device = {HOST: host}
     kinds = {device.name: device.kind for device in budget.devices}
     reached = [

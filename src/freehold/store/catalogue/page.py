@@ -67,8 +67,9 @@ quickest. Licences that forbid business use are never the recommendation.
 
 Memory is an estimate from the published architecture, and from typical ones where none is published. Speed is one,
 too: decoding reads the weights that a token uses once, so it is the bandwidth of the memory (measured for a quarter
-of a second; published figures for GPUs) over those bytes, bounded by what a core can do; expect it to be right within
-a factor of two. Where a model has been tuned on this machine, the measured figures stand in its place.
+of a second, of which the quickest of all times counts, so that a busy moment changes no advice; published figures for
+GPUs) over those bytes, bounded by what a core can do; expect it to be right within a factor of two. Where a model has
+been tuned on this machine, the measured figures stand in its place.
 
 ## Your own entries
 
