@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from freehold.hardware import fit
 from freehold.hardware.fit import Budget, Device, Misfit, Plan, Shape, Want, plan
 from freehold.hardware.layers import Layer
+from freehold.hardware.placement import place
 from freehold.hardware.plan import HOST, Knobs
 
 GIB, MIB = 2**30, 2**20
@@ -212,3 +214,14 @@ def test_planning_is_quick(shape: Shape) -> None:
     start = time.monotonic()
     plan(shape, Budget((host(GIB), gpu(GIB), gpu(GIB, 1))), Want(context=32_768, slots=64))
     assert time.monotonic() - start < 5
+
+
+def test_what_is_too_large_for_all_devices_together_is_placed_nowhere_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With unified memory, a GPU that says it has room holds no more than the host has free: each try would end there."""
+    tried = []
+    monkeypatch.setattr(fit, "place", lambda shape, budget, setup: tried.append(setup) or place(shape, budget, setup))
+    shared = Budget((host(4 * GIB), Device("metal:0", "metal", 64 * GIB, 48 * GIB, unified=True)))
+    found = plan(llama8b(8.5), shared, Want(context=131_072, slots=32))
+    assert isinstance(found, Misfit)
+    assert found.quantization == "Q2_K"
+    assert len(tried) < 30

@@ -41,6 +41,11 @@ class Budget:
     def gpus(self) -> tuple[Device, ...]:
         return tuple(device for device in self.devices if device.name != HOST)
 
+    @property
+    def capacity(self) -> int:
+        """Bytes free on all devices together."""
+        return self.host.free_bytes + sum(gpu.free_bytes for gpu in self.gpus if not gpu.unified)
+
     def shortfalls(self, shares: Iterable[Share]) -> dict[str, int]:
         """Bytes that are missing on each device if these shares lay there; empty when all fit."""
         needed = self.needed(shares)

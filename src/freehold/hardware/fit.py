@@ -51,7 +51,7 @@ def plan(shape: Shape, budget: Budget, want: Want) -> Plan | Misfit:
             if found is not None:
                 return _plan(shape, want, asked, setup, found)
     least = min(asked.context, want.least_context)
-    *_, smallest = _setups(shape, budget, want, _shorter(shape, asked, least))
+    *_, smallest = _sizes(shape, want, _shorter(shape, asked, least))
 
     def fits(other: Shape, context: int) -> bool:
         setups = _setups(other, budget, want, _shorter(other, asked, context))
@@ -99,16 +99,24 @@ def _contexts(longest: int, least: int) -> Iterator[int]:
 
 
 def _setups(shape: Shape, budget: Budget, want: Want, asked: Setup) -> Iterator[Setup]:
-    """The ways to run one context, best first; the last needs least."""
+    """The ways to run one context, best first. Left out is what all devices together have no room for: wherever a model lies,
+    it takes no less than on the host alone, and most of what is too large is found so without a try."""
+    sizes = [setup for setup in _sizes(shape, want, asked) if host_bytes(shape, setup) <= budget.capacity]
+    for stage in STAGES if asked.gpu_layers else ("host",):
+        for setup in sizes:
+            yield replace(setup, stage=stage)
+
+
+def _sizes(shape: Shape, want: Want, asked: Setup) -> Iterator[Setup]:
+    """KV types and slots for one context, best first; the last needs least."""
     kv_types: list[KvType] = [asked.kv_type]
     if want.kv_type == "auto" and want.knobs.flash_attention != "off" and may_be_quantised(shape):
         kv_types.append("q8_0")
-    for stage in STAGES if asked.gpu_layers else ("host",):
-        for kv_type in kv_types:
-            slots = asked.slots
-            while slots:
-                yield replace(asked, stage=stage, kv_type=kv_type, slots=slots)
-                slots //= 2
+    for kv_type in kv_types:
+        slots = asked.slots
+        while slots:
+            yield replace(asked, kv_type=kv_type, slots=slots)
+            slots //= 2
 
 
 def _plan(shape: Shape, want: Want, asked: Setup, setup: Setup, found: Placement) -> Plan:
