@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from freehold.errors import EngineBadResponse, EngineTimeout, FreeholdError, ModelFailed
 from freehold.fleet.client import EngineClient
-from freehold.fleet.exchange import Exchange, whole
+from freehold.fleet.exchange import Exchange, Span, Upload, whole
 from freehold.fleet.patience import Patience
 
 Answerer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -188,3 +188,37 @@ async def test_a_cancellation_from_elsewhere_passes_through() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_an_upload_is_sent_whole_and_read_where_it_stands(tmp_path: Path) -> None:
+    stored = tmp_path / "file"
+    stored.write_bytes(bytes(range(256)) * 12_000)
+    expected = b"before" + stored.read_bytes()[1000:2_500_000] + b"after"
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = await reader.readexactly(len(expected))
+        writer.write(OK + b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n" + (b"ok" if body == expected else b"no"))
+        await writer.drain()
+
+    with stored.open("rb") as file:
+        upload = Upload("x/y", (b"before", Span(file, 1000, 2_499_000), b"after"))
+        assert len(upload) == len(expected)
+        async with listening(tmp_path, echo) as socket:
+            for _ in range(2):
+                with closing(await Exchange.begin(socket, "POST", "/x", upload)) as exchange:
+                    assert (await exchange.head(), await whole(exchange.read)) == (200, b"ok")
+                    assert exchange.content_type == "text/plain"
+
+
+async def test_an_upload_ends_when_the_worker_answers_early_or_goes(tmp_path: Path) -> None:
+    stored = tmp_path / "file"
+    stored.write_bytes(b"x" * (8 << 20))
+    early = b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno"
+    with stored.open("rb") as file:
+        upload = Upload("x/y", (Span(file, 0, 8 << 20),))
+        async with listening(tmp_path, saying(early)) as socket:
+            with closing(await Exchange.begin(socket, "POST", "/x", upload)) as exchange:
+                assert (await exchange.head(), await whole(exchange.read)) == (413, b"no")
+        async with listening(tmp_path, saying(b"")) as socket:
+            with closing(await Exchange.begin(socket, "POST", "/x", upload)) as exchange, pytest.raises(ModelFailed):
+                await exchange.head()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import re
 import secrets
 import tempfile
@@ -125,6 +126,7 @@ class _Reader:
         calls = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "headers_finished", "end")
         taken = {f"on_{name}": getattr(self, f"on_{name}") for name in calls}
         self._parser = MultipartParser(boundary, cast(Any, taken))
+        self._parser.logger = logging.Logger("multipart", logging.CRITICAL + 1)  # it would tell of each client's mistake
 
     async def feed(self, piece: bytes, limit: int) -> None:
         self._total += len(piece)
