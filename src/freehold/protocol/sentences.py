@@ -1,0 +1,44 @@
+"""Sentences of a text that is still being written, so that the first can be spoken before the last is known."""
+
+from __future__ import annotations
+
+import re
+
+# An end: a stop with what closes it, then a blank; or a full-width stop, or a line's end, which need none.
+_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*|\n+")
+_ABBREVIATED = re.compile(r"(?:\b(?:[A-Za-z]|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]t|[Nn]o|vs|etc|e\.g|i\.e)|\b\d+)\.$")
+_SHORT = 12  # characters: what is shorter is spoken with what follows
+_LONG = 400  # characters after which a sentence is cut at a blank
+
+
+class Sentences:
+    """Takes text in pieces of any size and gives it back in sentences; nothing is lost, nothing is added."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def feed(self, piece: str) -> list[str]:
+        """The sentences that are now complete."""
+        self._text += piece
+        found = []
+        while (end := self._end()) is not None:
+            found.append(self._text[:end])
+            self._text = self._text[end:]
+        return found
+
+    def rest(self) -> str:
+        """What is left when the text has ended."""
+        text, self._text = self._text, ""
+        return text
+
+    def _end(self) -> int | None:
+        for match in _END.finditer(self._text):
+            end = match.end()
+            if end >= _SHORT and not _ABBREVIATED.search(self._text[:end]):
+                return end
+            if end > _LONG:
+                break
+        if len(self._text) <= _LONG:
+            return None
+        blank = self._text.rfind(" ", _SHORT, _LONG)
+        return blank + 1 if blank > 0 else _LONG
