@@ -24,7 +24,8 @@ MIB = 2**20
 # Full attention, windows, two kinds of sharing and of latent attention, states, and both together.
 KINDS = ("llama-gqa", "gemma2", "gemma3", "gpt-oss", "deepseek2", "mamba2", "lfm2", "jamba", "bert")
 
-# A program that loads a model and prints what the engine logs about its buffers.
+# A program that loads a model and prints what the engine logs about its buffers. A thread of the engine writes the log: the
+# program stays until it is told that all was heard.
 LOAD = """
 import os, sys, xllamacpp
 path, socket, context, slots, kv = sys.argv[1:]
@@ -34,7 +35,7 @@ params.ui = params.fit_params = params.warmup = False
 params.verbosity, params.n_parallel, params.n_ctx, params.n_ubatch = 4, int(slots), int(context) * int(slots), 64
 params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, "GGML_TYPE_" + kv.upper())
 server = xllamacpp.Server(params)
-sys.stderr.flush()
+sys.stdin.read()
 os._exit(0)
 """
 
@@ -46,11 +47,15 @@ def shape(weights: Path) -> Shape:
 def said(weights: Path, folder: Path, context: int, slots: int, kv_type: KvType = "f16") -> dict[str, float]:
     """MiB of each kind of buffer, as the engine's log has them."""
     argv = [sys.executable, "-c", LOAD, str(weights), str(folder / "e.sock"), str(context), str(slots), kv_type]
-    log = subprocess.run(argv, capture_output=True, check=True, timeout=120)
     found: dict[str, float] = {}
-    for kind, size in re.findall(r"(\w+) buffer size = +([\d.]+) MiB", (log.stdout + log.stderr).decode(errors="replace")):
-        found[kind] = found.get(kind, 0) + float(size)
-    return found
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as engine:
+        assert engine.stdout
+        for line in engine.stdout:
+            if told := re.search(r"(\w+) buffer size = +([\d.]+) MiB", line.decode(errors="replace")):
+                found[told[1]] = found.get(told[1], 0) + float(told[2])
+            if b"listening on" in line:  # the last that a load says
+                return found
+    raise AssertionError("the model did not load")
 
 
 @pytest.mark.parametrize("name", KINDS)
