@@ -121,6 +121,20 @@ def test_new_settings_are_taken_on_sighup_and_no_running_request_notices(tmp_pat
         assert server.worker("red")["slots"] == 31
 
 
+def test_new_settings_find_the_memory_that_there_was_at_the_start(tmp_path: Path) -> None:
+    """What our own models have taken since is theirs: neither lost to the budget, nor added to it."""
+    fake_model(tmp_path, "red", memory_bytes=GIB // 4)
+    config = tmp_path / "freehold.toml"
+    config.write_text('default_chat = "red"\ndefault_embedding = "red"\n')
+    with serving(tmp_path, "--config", str(config)) as server:
+        before = server.get("/api/ps")[2]["memory"]
+        config.write_text('default_chat = "red"\ndefault_embedding = "red"\naliases = { mine = "red" }\n')
+        os.kill(server.pid, signal.SIGHUP)
+        until(lambda: ask(server, "mine")[0] == 200)
+        assert server.get("/api/ps")[2]["memory"] == before
+        assert before[0]["planned_bytes"] == GIB // 4
+
+
 def test_settings_that_are_not_valid_leave_everything_as_it_was_and_say_why(tmp_path: Path) -> None:
     fake_model(tmp_path, "red")
     config = tmp_path / "freehold.toml"

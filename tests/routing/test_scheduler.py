@@ -14,6 +14,7 @@ import pytest
 
 from freehold.errors import DoesNotFit, Draining, ModelFailed, QueueFull, QueueTimeout
 from freehold.fleet.engines import Deployment
+from freehold.hardware.budget import Budget, Device
 from freehold.hardware.plan import Plan, Share
 from freehold.routing.admission import Load, Verdict, decide, retry_after
 from freehold.routing.queue import Priority
@@ -415,6 +416,30 @@ async def test_another_version_of_a_model_replaces_the_old_one_when_that_has_fin
     await eventually(lambda: new.holds)
     assert workers.log == ["+m", "-m", "+m"]
     await new.end()
+
+
+async def test_a_model_moves_to_a_device_that_new_settings_brought() -> None:
+    """Such as a GPU, once a build of the engine for it is installed."""
+    workers = Workers()
+    leases = scheduler(workers=workers)
+    async with leases.lease(deployment()):
+        pass
+    devices = Budget((Device("host", "cpu", 100, 100), Device("cuda:0", "cuda", 50, 50, unified=True)))
+    observed = {"host": 100}
+    leases.configure(
+        QueueSettings(),
+        MemorySettings(),
+        {device.name: device.free_bytes for device in devices.devices},
+        needed=devices.needed,
+        observe=lambda: observed,
+    )
+    moved = replace(deployment(), plan=replace(deployment().plan, memory=(Share("host", 1, 0, 0), Share("cuda:0", 30, 0, 0))))
+    async with leases.lease(moved):
+        assert leases.planned() == {"host": 31, "cuda:0": 30}
+    assert workers.log == ["+m", "-m", "+m"]
+    observed["host"] = 3  # what is free is asked of the new settings' eyes, too
+    with pytest.raises(DoesNotFit, match=r"could be"):
+        await leases.load(deployment("other", size=40))
 
 
 async def test_a_model_that_does_not_load_tells_all_that_wait_and_is_tried_again() -> None:

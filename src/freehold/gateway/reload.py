@@ -11,8 +11,6 @@ from dataclasses import replace
 from freehold.errors import FreeholdError
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.services import Services
-from freehold.hardware.plan import HOST
-from freehold.hardware.probe import probe
 from freehold.routing.catalog import Catalog
 from freehold.routing.planner import Home, Planner
 from freehold.settings import Settings
@@ -31,7 +29,8 @@ class Live:
         """Applies the settings that `read` gives. Settings that are not valid change nothing; the reason is logged and told."""
         try:
             settings = await asyncio.to_thread(read)
-            home = await asyncio.to_thread(lambda: Home.of(probe(), settings))
+            # The machine as it was at the start: what is free now lacks what our own models have taken since.
+            home = await asyncio.to_thread(Home.of, self.now.home.machine, settings)
         except FreeholdError as error:
             log("settings not reloaded", level=40, reason=error.message)
             print(f"error: the settings stay as they were: {error}", file=sys.stderr, flush=True)  # noqa: T201
@@ -42,9 +41,10 @@ class Live:
 
     def _apply(self, settings: Settings, home: Home) -> None:
         before = self.now
-        home = home.beside(before.scheduler.planned().get(HOST, 0))
         before.supervisor.configure(settings.timeouts, settings.worker, settings.memory.kv_keep_mib)
-        before.scheduler.configure(settings.queue, settings.memory, home.bytes_by_device)
+        before.scheduler.configure(
+            settings.queue, settings.memory, home.bytes_by_device, needed=home.budget.needed, observe=home.observed
+        )
         self.now = replace(
             before,
             settings=settings,

@@ -80,18 +80,19 @@ class Scheduler:
         observe: Observe = dict,
     ):
         self._fleet = fleet
-        self._needed = needed
-        self._observe = observe
         self._seats: dict[str, Seat] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self.evictions = 0
-        self.configure(queue, memory or MemorySettings(), budget or {})
+        self.configure(queue, memory or MemorySettings(), budget or {}, needed=needed, observe=observe)
 
-    def configure(self, queue: QueueSettings, memory: MemorySettings, budget: Mapping[str, int]) -> None:
-        """New limits for requests to come."""
+    def configure(
+        self, queue: QueueSettings, memory: MemorySettings, budget: Mapping[str, int], *, needed: Needed, observe: Observe
+    ) -> None:
+        """New limits for requests to come, and the devices that they are of."""
         self._queue, self._memory, self._budget = queue, memory, dict(budget)
+        self._needed, self._observe = needed, observe
 
     @contextlib.asynccontextmanager
     async def lease(self, deployment: Deployment, terms: Terms = _ONE) -> AsyncIterator[Lease]:
@@ -182,12 +183,16 @@ class Scheduler:
     def _seat(self, deployment: Deployment, stay: Stay) -> Seat:
         seat = self._seats.get(deployment.name)
         if seat is None:
-            seat = self._seats[deployment.name] = Seat(deployment, self._needed)
+            seat = self._seats[deployment.name] = Seat(deployment, self._takes)
         if seat.deployment != deployment:
             seat.renew(deployment)
         seat.stay = stay
         seat.asked()
         return seat
+
+    def _takes(self, shares: Iterable[Share]) -> Mapping[str, int]:
+        """Bytes by device, by the settings in force: a seat outlasts them."""
+        return self._needed(shares)
 
     async def _turn(self, seat: Seat, terms: Terms) -> int:
         """Returns how many slots were taken."""
