@@ -10,6 +10,7 @@ import pytest
 
 from freehold.cli.doctor import gpu_finding
 from tests.cli.parts import Result, assert_one_line, run
+from tests.conftest import fake_model, serving
 from tests.hardware.recorded import read
 
 GIB = 2**30
@@ -58,6 +59,17 @@ def test_what_does_not_fit_is_refused_in_figures_with_what_would_fit(tmp_path: P
     told = as_json(fit(tmp_path, tmp_path / "data", "qwen3:8b", "--json", budget=5 * GIB))
     assert not told["fits"]
     assert told["needed_bytes"] > told["free_bytes"]["host"] == 5 * GIB
+
+
+def test_beside_a_running_server_its_memory_is_what_counts(tmp_path: Path) -> None:
+    """Its loaded models make room for another; what they hold on any device is not lost."""
+    fake_model(tmp_path / "data", "red", memory_bytes=GIB // 4)
+    environment = {"FREEHOLD_DEFAULT_CHAT": "red", "FREEHOLD_DEFAULT_EMBEDDING": "red"}
+    with serving(tmp_path / "data", env=environment) as server:
+        [memory] = server.get("/api/ps")[2]["memory"]
+        port = server.root.rpartition(":")[2]
+        told = run(tmp_path, "fit", "kimi-k2.6", "--json", env={"FREEHOLD_URL": "", "FREEHOLD_PORT": port})
+    assert as_json(told)["free_bytes"] == {"host": memory["budget_bytes"]}
 
 
 def test_a_name_that_nobody_knows_is_one_line(tmp_path: Path) -> None:

@@ -118,6 +118,15 @@ def test_a_busy_moment_changes_no_advice(tmp_path: Path, monkeypatch: pytest.Mon
     assert other.rates.bandwidth[HOST] == 5e9  # another machine with the same folder: its own figures
 
 
+def test_the_memory_of_a_running_server_is_the_memory_of_every_device_that_it_names(tmp_path: Path) -> None:
+    install(tmp_path / "data", "cuda")
+    home = Home.of(read("gpu-24gb").probe(tmp_path), settings(tmp_path))
+    known = home.within({"cuda:0": 20 * GIB, "rocm:0": GIB}).bytes_by_device
+    assert known == {**home.bytes_by_device, "cuda:0": 20 * GIB}
+    own = Home.of(home.machine, Settings(data_dir=tmp_path / "data", memory={"budget": GIB}))  # type: ignore[arg-type]
+    assert own.within({HOST: 2 * GIB}) == own
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "bandwidth": 1e300, "measured": 1}', "x" * 9999])
 def test_a_senseless_record_of_the_memorys_speed_counts_for_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "machine").mkdir()

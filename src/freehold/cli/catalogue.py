@@ -49,25 +49,25 @@ def models(session: Session, search: tuple[str, ...], task: Task | None, fits: b
 
 
 def this_machine(session: Session, speeds: bool = False) -> Here:
-    """The machine, with the memory that models of a running server hold counted as free: they make room."""
+    """The machine, with the memory that a running server has for its models: those loaded make room."""
     from freehold.hardware.probe import probe
     from freehold.routing.here import look
     from freehold.routing.planner import Home
 
-    return look(Home.of(probe(), session.settings).beside(held_bytes(session)), session.settings, speeds)
+    return look(Home.of(probe(), session.settings).within(served_budget(session)), session.settings, speeds)
 
 
-def held_bytes(session: Session) -> int:
-    """Bytes that loaded models of the server on this machine hold; 0 without one."""
+def served_budget(session: Session) -> dict[str, int]:
+    """Bytes by device that the server on this machine has for all its models; empty without one."""
     from freehold.cli.client import NoServer, ServerError
 
     if session.url:
-        return 0
+        return {}
     try:
-        workers = session.server().get("/api/ps")["workers"]
-        return sum(int(worker["rss_bytes"] or 0) for worker in workers)
+        memory = session.server().get("/api/ps")["memory"]
+        return {str(row["device"]): int(row["budget_bytes"]) for row in memory}
     except (NoServer, ServerError, KeyError, TypeError, ValueError):
-        return 0
+        return {}
 
 
 def _assessed(entry: Entry, here: Here) -> Candidate | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from freehold.cli.catalogue import held_bytes
+from freehold.cli.catalogue import served_budget
 from freehold.cli.output import print_json, print_pairs, print_table, printable
 from freehold.cli.session import Session, json_option, with_session
 from freehold.errors import NotInstalled
@@ -41,7 +41,7 @@ def fit(session: Session, model: str, context: int | None, slots: int | None, kv
     from freehold.hardware.probe import probe
     from freehold.routing.planner import Home, Planner
 
-    home = Home.of(probe(), session.settings).beside(held_bytes(session))
+    home = Home.of(probe(), session.settings).within(served_budget(session))
     wishes = {"context": context, "slots": slots, "kv_type": kv_type}
     name, found = _planned(session, model, wishes, lambda settings: Planner(settings, home))
     if as_json:

@@ -47,12 +47,16 @@ class Home:
     def bytes_by_device(self) -> Mapping[str, int]:
         return {device.name: device.free_bytes for device in self.budget.devices}
 
-    def beside(self, taken: int) -> Home:
-        """This machine as it would be without `taken` bytes of the host that our own models have now."""
+    def within(self, budget: Mapping[str, int]) -> Home:
+        """This machine with the bytes by device that a running server plans with: what is free now lacks what its models have.
+
+        A budget that is the user's own figure stays.
+        """
         if self.explicit:
             return self
-        host = replace(self.budget.host, free_bytes=self.budget.host.free_bytes + taken)
-        devices = tuple(host if device.name == HOST else device for device in self.budget.devices)
+        devices = tuple(
+            replace(device, free_bytes=budget.get(device.name, device.free_bytes)) for device in self.budget.devices
+        )
         return replace(self, budget=replace(self.budget, devices=devices))
 
     def observed(self) -> dict[str, int]:
