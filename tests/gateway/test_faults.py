@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import worker_socket
 from tests.conftest import Server, fake_model, serving, until
 
 CHAT = "/v1/chat/completions"
@@ -81,6 +82,16 @@ def open_files(pid: int) -> int:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def made(server: Server, model: str) -> int:
+    """Tokens that a fake worker has made."""
+    line = http.client.HTTPConnection("worker", timeout=10)
+    line.sock = socket.socket(socket.AF_UNIX)
+    line.sock.connect(str(worker_socket(server.worker(model)["pid"])))
+    with contextlib.closing(line):
+        line.request("GET", "/fake/stats")
+        return int(json.loads(line.getresponse().read())["tokens"])
 
 
 def zombies(pid: int) -> list[int]:
@@ -321,6 +332,7 @@ def test_a_client_that_takes_nothing_is_cut_off_after_the_write_timeout(tmp_path
         stream.event()
         assert server.worker("fake")["busy"] == 1
         until(lambda: server.worker("fake")["busy"] == 0, 10)
+        assert made(server, "fake") < 10_000  # of some 190 bytes: all buffers on the way hold little
         assert server.metric("freehold_generations_total", model="fake", outcome="abandoned") == 1
         stream.leave()
         assert server.chat("hello")[0] == 200
