@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import save
-from soak import crashes, disconnects, files, overload, requests, slow, timeouts
+from soak import crashes, disconnects, fairness, files, overload, requests, slow, timeouts
 
 ITEMS = {
     "short-fake": requests.short_fake,
@@ -20,6 +20,7 @@ ITEMS = {
     "overload": overload.overload,
     "slow-readers": slow.slow_readers,
     "connections": slow.connections,
+    "fairness": fairness.fairness,
     "disconnects": disconnects.disconnects,
     "timeouts": timeouts.timeouts,
     "crash-loop": crashes.crash_loop,

@@ -242,6 +242,37 @@ async def test_the_last_slot_is_kept_for_a_tenant_that_holds_none_while_several_
         await request.end()
 
 
+async def test_a_full_queue_is_no_tenants_alone() -> None:
+    """Who has fewer waiting takes the place of the newest of who has the most, until both have as many."""
+    leases, started = scheduler(size=4), list[str]()
+    flood = [Request(leases, deployment(slots=1), started, f"a{n}", tenant="a") for n in range(5)]
+    await settle()
+    visits = [Request(leases, deployment(slots=1), started, f"b{n}", tenant="b") for n in range(3)]
+    await settle()
+    for refused in (flood[4], flood[3], visits[2]):
+        with pytest.raises(QueueFull):
+            await refused.task
+    for number in range(5):
+        await eventually(lambda number=number: len(started) > number)
+        await next(request for request in (*flood, *visits) if request.holds).end()
+    assert started == ["a0", "a1", "b0", "a2", "b1"]
+    assert leases.busy("m") == 0
+
+
+async def test_of_the_one_who_has_the_most_waiting_a_batch_request_makes_room_first() -> None:
+    leases = scheduler(size=3)
+    holder = Request(leases, deployment(slots=1))
+    kinds: tuple[Priority, ...] = ("interactive", "batch", "interactive")
+    flood = [Request(leases, deployment(slots=1), tenant="a", priority=kind) for kind in kinds]
+    await settle()
+    visit = Request(leases, deployment(slots=1), tenant="b")
+    with pytest.raises(QueueFull):
+        await flood[1].task
+    for request in (holder, flood[0], visit, flood[2]):
+        await eventually(lambda request=request: request.holds)
+        await request.end()
+
+
 async def test_batch_requests_wait_behind_interactive_ones_and_still_get_one_turn_in_twenty() -> None:
     leases, started = scheduler(size=200), list[str]()
     kinds: list[Priority] = ["batch"] * 5 + ["interactive"] * 60

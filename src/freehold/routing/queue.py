@@ -2,6 +2,7 @@
 
 Interactive requests go before batch requests, but every twentieth turn goes to a batch request that waits: it is slow, never
 starved. Among the tenants of a priority turns go round; a tenant with a hundred requests is no sooner served than one with one.
+Nor does it keep others out of a full queue: who has fewer waiting takes the place of the newest of who has the most.
 """
 
 from __future__ import annotations
@@ -79,6 +80,18 @@ class Queue:
         """Takes out a waiter that does not want its turn any more; one that is not here is no error."""
         if self._lines[waiter.priority].remove(waiter):
             self._length -= 1
+
+    def crowd(self, tenant: str) -> Waiter | None:
+        """Who makes room for a newcomer of `tenant` in a full queue: the newest of the tenant that has the most waiting, batch
+        requests first. None when nobody would be left with as many as the newcomer's tenant then has."""
+        counts: collections.Counter[str] = collections.Counter()
+        for line in self._lines.values():
+            counts.update({name: len(waiters) for name, waiters in line.tenants.items()})
+        largest, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
+        if most <= counts[tenant] + 1:
+            return None
+        line = self._lines["batch" if largest in self._lines["batch"].tenants else "interactive"]
+        return line.tenants[largest][-1]
 
     def heads(self) -> Iterator[Waiter]:
         """The first request of each tenant, in the order of their turns."""

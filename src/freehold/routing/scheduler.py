@@ -207,10 +207,8 @@ class Scheduler:
                 seat.take(need, terms.tenant)
                 return need
             case Verdict.REFUSE:
-                raise QueueFull(
-                    f"The model is busy and its queue of {self._queue.size} is full; try again shortly.",
-                    retry_after=retry_after(seat.load()),
-                )
+                if not seat.make_room(terms.tenant, self._full(seat)):
+                    raise self._full(seat)
         waiter = seat.wait(need, terms.tenant, terms.priority)
         self._advance()
         try:
@@ -234,6 +232,12 @@ class Scheduler:
             raise
         seat.proven, seat.failure = True, None
         return client
+
+    def _full(self, seat: Seat) -> QueueFull:
+        return QueueFull(
+            f"The model is busy and its queue of {self._queue.size} is full; try again shortly.",
+            retry_after=retry_after(seat.load()),
+        )
 
     def _late(self, seat: Seat) -> QueueTimeout:
         limit = f"{self._queue.timeout:g} s"

@@ -149,6 +149,14 @@ class Seat:
         self.queue.add(waiter)
         return waiter
 
+    def make_room(self, tenant: str, error: FreeholdError) -> bool:
+        """Whether somebody who has more waiting than `tenant` left a full queue for it, and was told why."""
+        waiter = self.queue.crowd(tenant)
+        if waiter is None:
+            return False
+        self._dismiss(waiter, error)
+        return True
+
     def leave(self, waiter: Waiter) -> bool:
         """Whether the waiter that leaves had its turn already."""
         if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
@@ -189,9 +197,12 @@ class Seat:
     def refuse(self, error: FreeholdError) -> None:
         """Tells all that wait."""
         for waiter in list(self.queue):
-            self.queue.leave(waiter)
-            if not waiter.turn.done():
-                waiter.turn.set_exception(error)
+            self._dismiss(waiter, error)
+
+    def _dismiss(self, waiter: Waiter, error: FreeholdError) -> None:
+        self.queue.leave(waiter)
+        if not waiter.turn.done():
+            waiter.turn.set_exception(error)
 
     def depart(self) -> None:
         """The model has left. One that did not load is not tried again at once: others were needed more."""
