@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv
 SDK_JS := tests/sdk/js
+LOCKS := src/freehold/builder/locks
 
 .PHONY: up test check catalogue-check bench soak docs lock clean
 
@@ -35,7 +36,11 @@ lock: .venv/installed-dev
 	@$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --generate-hashes --python-version 3.11 --no-header \
 		-c requirements.lock -o requirements-dev.lock
 	@printf 'cmake\nninja\n' | $(BIN)/uv pip compile - --quiet --universal --generate-hashes --python-version 3.11 --no-header \
-		--no-annotate -o src/freehold/builder/tools.lock
+		--no-annotate -o $(LOCKS)/tools.lock
+	@$(BIN)/uv pip compile $(LOCKS)/diffusers.in --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+		--no-annotate --override $(LOCKS)/without-torch.txt --no-emit-package torch -o $(LOCKS)/diffusers.lock
+	@$(BIN)/uv pip compile $(LOCKS)/torch.in --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+		--no-annotate -c $(LOCKS)/diffusers.lock -o $(LOCKS)/torch.lock
 
 clean:
 	@rm -rf .venv $(SDK_JS)/node_modules build dist

@@ -117,6 +117,9 @@ class EngineSettings(_Section):
     index: str = Field(
         "https://xorbitsai.github.io/xllamacpp/whl", description="Package index of the engine's wheels for GPUs, a folder each."
     )
+    torch_index: str = Field(
+        "https://download.pytorch.org/whl", description="PyTorch's own package index, a folder each for CPU, CUDA and ROCm."
+    )
     build: str = Field(
         "auto", pattern="^[a-z][a-z0-9-]{0,39}$", description="Engine build that models run on: the best there is, or its name."
     )

@@ -1,34 +1,24 @@
-"""Making a build: in a work folder, tested there, and only then moved into place.
-
-data_dir/engines/.work/<name>/      stays after a failed or interrupted compilation, and the next one goes on from it
-"""
+"""Making a build: in a work folder, tested there, and only then moved into place."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import secrets
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from freehold.builder import smoke, wheels
 from freehold.builder.compile import compile_server, flags, jobs
 from freehold.builder.progress import OnStep, Step
 from freehold.builder.sources import Sources, fetch
 from freehold.builder.tools import compilers, toolchain
+from freehold.builder.workshop import staging, working
 from freehold.errors import StoreError
 from freehold.fleet import builds
 from freehold.fleet.builds import Backend, Build
 from freehold.hardware.probe import Machine
 from freehold.store import disk
-from freehold.store.locks import try_folder
 
-_WORK = ".work"
 _ROOM: dict[Backend, int] = {"cuda": 4 * 10**9}  # disk for a compilation, in bytes
 _USUAL_ROOM = 8 * 10**8
 
@@ -62,14 +52,14 @@ def build(place: Place, backend: Backend, parallel: int | None, report: OnStep) 
     sources, found = place.sources, compilers(backend)
     definitions = flags(backend, sources.commit, found.toolkit)
     stamp = [sources.pin, *definitions, found.c, found.cxx, found.described]
-    with _working(place.root, native_name(backend), stamp) as work:
+    with working(place.root, native_name(backend), stamp) as work:
         if not (work / "build").is_dir():
             disk.require(disk.free_bytes(work), _ROOM.get(backend, _USUAL_ROOM))
         tools = toolchain(found, work, report)
         fetch(sources, work, report)
         cpu, memory = place.machine.cpu, place.machine.memory
         program = compile_server(work, definitions, tools, parallel or jobs(backend, cpu.usable, memory.available), report)
-        with _staged(work) as staged:
+        with staging(work) as staged:
             with disk.translated():
                 (staged / "bin").mkdir()
                 shutil.copy2(program, staged / "bin" / "llama-server")
@@ -93,9 +83,9 @@ def install(place: Place, backend: Backend, index: str, variant: str | None, rep
     _has_gpu(place.machine, backend)
     chosen = variant or wheels.variant(backend, place.machine)
     version = builds.library_version()
-    with _working(place.root, backend, [index, chosen, version]) as work:
+    with working(place.root, backend, [index, chosen, version]) as work:
         disk.require(disk.free_bytes(work), wheels.needed_bytes(backend))
-        with _staged(work) as staged:
+        with staging(work) as staged:
             address = f"{index.rstrip('/')}/{chosen}"
             wheel = wheels.install(backend, address, work, staged / "site", report)
             made = Build(
@@ -107,16 +97,6 @@ def install(place: Place, backend: Backend, index: str, variant: str | None, rep
                 made=f"{chosen}, {wheel.url.rpartition('/')[2]} sha256:{wheel.sha256}",
             )
             return _finished(place, made, staged, report)
-
-
-def clear(root: Path, name: str) -> bool:
-    """Removes what an unfinished build left behind; False when there is nothing, StoreError while it is being made."""
-    work = root / _WORK / name
-    if not work.is_dir():
-        return False
-    with _locked(work):
-        shutil.rmtree(work, ignore_errors=True)
-    return True
 
 
 def _finished(place: Place, made: Build, staged: Path, report: OnStep) -> Build:
@@ -134,47 +114,3 @@ def _has_gpu(machine: Machine, backend: Backend) -> None:
         raise StoreError(
             f"This machine has no GPU for {backend}{reason}.", machine.gpu_remedy or "See what it has: freehold doctor"
         )
-
-
-@contextlib.contextmanager
-def _working(root: Path, name: str, stamp: list[Any]) -> Iterator[Path]:
-    """The work folder of a build, empty unless it was left by one with the same stamp; gone after success."""
-    work = root / _WORK / name
-    with disk.translated():
-        work.mkdir(parents=True, exist_ok=True)
-    with _locked(work):
-        with disk.translated():
-            _emptied_unless(work, json.dumps(stamp))
-        yield work
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _emptied_unless(work: Path, stamp: str) -> None:
-    note = work / "stamp.json"
-    if not note.is_file() or note.read_text(encoding="utf-8", errors="replace") != stamp:
-        for path in work.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        disk.write_atomically(note, stamp)
-
-
-@contextlib.contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    handle = try_folder(work)
-    if handle is None:
-        raise StoreError(f"The engine build {work.name} is being made by another process.", "Wait until that is done.")
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _staged(work: Path) -> Iterator[Path]:
-    """A folder for the finished files, gone if they are not moved away."""
-    staged = work / secrets.token_hex(6)
-    with disk.translated():
-        staged.mkdir()
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)

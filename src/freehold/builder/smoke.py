@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.builder.sample import write_sample
-from freehold.errors import BuildFailed, FreeholdError
+from freehold.builder.served import serving
+from freehold.errors import BuildFailed
 from freehold.fleet.builds import Backend, Build, prebuilt
-from freehold.fleet.client import EngineClient
-from freehold.fleet.endings import of_exit, telling
 from freehold.fleet.engines import Deployment, launch
-from freehold.fleet.process import Process
 from freehold.hardware.commands import run as run_program
 from freehold.hardware.plan import Knobs, Plan
 
 _PROMPT, _TOKENS = "The capital of France is", 16
-_LOAD, _ANSWER = 180.0, 120.0  # seconds; a first load on a GPU may compile its kernels
+_ANSWER = 120.0  # seconds
 _ALL_LAYERS = 999
 _TOLD = 12  # lines of a failed build that are shown
 # What llama.cpp calls the devices of a backend, followed by a number.
@@ -73,7 +68,8 @@ async def _answer(build: Build, weights: Path, sandbox: str, runtime: Path) -> l
         gpu_layers=0 if build.backend == "cpu" else _ALL_LAYERS,
     )
     deployment = Deployment("smoke", "chat", "llama.cpp", plan, sandbox, weights=weights)
-    async with _serving(build, deployment, runtime / "smoke.sock") as client:
+    socket = runtime / "smoke.sock"
+    async with serving(f"engine build {build.name}", launch(deployment, socket, build=build), socket) as client:
         metrics = await client.get("/metrics", within=_ANSWER)
         if metrics.status != 200 or b"llamacpp:" not in metrics.body:
             raise BuildFailed(f"The engine build {build.name} has no metrics.")
@@ -86,42 +82,6 @@ async def _answer(build: Build, weights: Path, sandbox: str, runtime: Path) -> l
         if answer.status != 200 or not isinstance(tokens, list) or not tokens or not all(type(t) is int for t in tokens):
             raise BuildFailed(f"The engine build {build.name} does not complete a text (status {answer.status}).")
         return tokens
-
-
-@contextlib.asynccontextmanager
-async def _serving(build: Build, deployment: Deployment, socket: Path) -> AsyncIterator[EngineClient]:
-    """The build's worker, confined, once it says that it is ready."""
-    try:
-        process = await Process.spawn(launch(deployment, socket, build=build), socket)
-    except OSError as error:
-        raise BuildFailed(f"The engine build {build.name} cannot be started: {error.strerror}.") from None
-    try:
-        client = EngineClient(socket)
-        await _ready(build, process, client)
-        yield client
-    except FreeholdError as error:
-        if isinstance(error, BuildFailed):
-            raise
-        raise BuildFailed(f"The engine build {build.name} does not answer: {error.message}") from None
-    finally:
-        await process.stop(grace=2.0)
-
-
-async def _ready(build: Build, process: Process, client: EngineClient) -> None:
-    deadline = time.monotonic() + _LOAD
-    while time.monotonic() < deadline:
-        if not process.alive:
-            code = await process.exited()
-            await process.stop(0)  # its log is complete then
-            how = of_exit(code, process.log, "").reason.rstrip(".")
-            raise BuildFailed(
-                f"The engine build {build.name} does not serve a model: {how}.", lines=tuple(telling(process.log)[-_TOLD:])
-            )
-        with contextlib.suppress(FreeholdError):
-            if (await client.get("/health", within=2.0)).status == 200:
-                return
-        await asyncio.sleep(0.05)
-    raise BuildFailed(f"The engine build {build.name} did not load a model within {_LOAD:.0f} s.")
 
 
 def _has_its_device(build: Build) -> None:

@@ -17,7 +17,7 @@ from freehold.fleet.builds import Backend
 from freehold.hardware.commands import run as run_program
 from freehold.store import disk, pip
 
-LOCK = Path(__file__).with_name("tools.lock")  # cmake and ninja, with their digests: `make lock`
+LOCK = Path(__file__).parent / "locks" / "tools.lock"  # cmake and ninja, with their digests: `make lock`
 _TOOLS_BYTES = 115_000_000  # of the two, downloaded and installed
 _OLDEST = {"cmake": (3, 18), "ninja": (1, 10)}
 # By the ID or ID_LIKE of /etc/os-release: how to install a C++ compiler, and how glslc (Vulkan's shader compiler) with headers.

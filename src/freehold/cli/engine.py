@@ -1,4 +1,4 @@
-"""`freehold engine`: the builds of llama.cpp on this machine, and which one runs models."""
+"""`freehold engine`: the builds of llama.cpp on this machine, which one runs models, and engines of other kinds."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from freehold.builder.make import Place
     from freehold.builder.progress import OnStep
     from freehold.fleet.builds import Build, Choice
+    from freehold.fleet.environments import Environment
 
 _STARTER = "smollm2:135m"  # what a new build is tested with, where it is installed
 
@@ -33,7 +34,7 @@ Examples:
   freehold engine install cuda"""
 )
 def engine() -> None:
-    """Choose, install and compile the engine that runs models (llama.cpp)."""
+    """Choose, install and compile the engines that run models: llama.cpp for text, diffusers for pictures."""
 
 
 @engine.command(
@@ -46,18 +47,19 @@ Examples:
 @json_option
 @with_session("used")
 def list_(session: Session, as_json: bool) -> None:
-    """List the engine builds, and say which one runs models and why."""
-    from freehold.fleet import builds
+    """List the engines, and say which build of llama.cpp runs models and why."""
+    from freehold.fleet import builds, environments
 
     settings = session.settings
     found = builds.installed(builds.folder(settings.data_dir))
     choice = builds.chosen(settings.data_dir, settings.engine.build)
+    others = environments.installed(builds.folder(settings.data_dir))
     if as_json:
-        rows = [_as_json(build) for build in found]
-        print_json({"builds": rows, "chosen": choice.build.name, "reason": choice.reason})
+        told_of = {"builds": [_as_json(each) for each in found], "environments": [_as_json(each) for each in others]}
+        print_json({**told_of, "chosen": choice.build.name, "reason": choice.reason})
         return
     headers = ("NAME", "KIND", "FOR", "VERSION", "SIZE", "INSTRUCTION SETS", "TESTED")
-    print_table(headers, [_cells(build) for build in found])
+    print_table(headers, [*(_cells(build) for build in found), *(_environment_cells(each) for each in others)])
     print(f"\nModels run on {printable(told(choice))}.")
 
 
@@ -84,20 +86,30 @@ def build(session: Session, gpu: str | None, jobs: int | None, as_json: bool) ->
     epilog="""\b
 Examples:
   freehold engine install cuda
-  freehold engine install rocm --variant rocm-6.4.1"""
+  freehold engine install rocm --variant rocm-6.4.1
+  freehold engine install diffusers"""
 )
-@click.argument("gpu", type=click.Choice(["cuda", "rocm", "vulkan"]))
-@click.option("--variant", help="Folder of the index, such as cu128.  [default: by the driver]")
+@click.argument("engine", type=click.Choice(["cuda", "rocm", "vulkan", "diffusers"]))
+@click.option("--variant", help="Folder of the index, such as cu128; for diffusers also pypi.  [default: by GPU and driver]")
 @json_option
 @with_session("used")
-def install(session: Session, gpu: str, variant: str | None, as_json: bool) -> None:
-    """Install the engine's wheel for this machine's GPU from the index in the setting engine.index."""
-    from freehold.builder import make
+def install(session: Session, engine: str, variant: str | None, as_json: bool) -> None:
+    """Install an engine: llama.cpp's wheel for this machine's GPU, or diffusers, which draws pictures, with its own PyTorch.
+
+    Wheels for a GPU come from the index in the setting engine.index; diffusers from the package index that pip is configured
+    for, and PyTorch, where that has no build for this machine, from the one in engine.torch_index.
+    """
+    from freehold.builder import environment, make
 
     if variant is not None and not variant.replace("-", "").replace(".", "").isalnum():
         raise click.UsageError(f"{variant!a} is no folder of an index; it is a word such as cu128.")
-    with _making(session, gpu) as (place, report):
-        made = make.install(place, gpu, session.settings.engine.index, variant, report)  # type: ignore[arg-type]
+    settings = session.settings.engine
+    with _making(session, engine) as (place, report):
+        if engine == "diffusers":
+            new = environment.install(place, "diffusers", settings.torch_index, variant, report)
+            _environment_done(new, as_json)
+            return
+        made = make.install(place, engine, settings.index, variant, report)  # type: ignore[arg-type]
     _done(session, made, as_json)
 
 
@@ -110,17 +122,17 @@ Examples:
 @json_option
 @with_session("used")
 def remove(session: Session, names: tuple[str, ...], as_json: bool) -> int:
-    """Remove engine builds, and what unfinished ones left behind."""
-    from freehold.builder import make
-    from freehold.fleet import builds
+    """Remove engines, and what unfinished ones left behind."""
+    from freehold.builder import workshop
+    from freehold.fleet import builds, environments, shelf
 
     root = builds.folder(session.settings.data_dir)
     removed = []
     for name in dict.fromkeys(names):
         try:
-            cleared = make.clear(root, name) if name.replace("-", "").isalnum() else False
-            if not cleared or any(build.name == name for build in builds.installed(root)):
-                builds.remove(root, name)
+            cleared = workshop.clear(root, name) if name.replace("-", "").isalnum() else False
+            if not cleared or name in shelf.names(root):
+                (environments if name in environments.NAMES else builds).remove(root, name)
         except FreeholdError as error:  # the others are still to be removed
             print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
             continue
@@ -172,7 +184,15 @@ def _done(session: Session, made: Build, as_json: bool) -> None:
     print(f"Models run on {printable(told(choice))}. A running server goes on as it is until it is started again.")
 
 
-def _as_json(build: Build) -> dict[str, Any]:
+def _environment_done(made: Environment, as_json: bool) -> None:
+    if as_json:
+        print_json(_as_json(made))
+        return
+    print(f"{made.name} is installed: {made.version} with torch {made.torch} ({made.tested}).")
+    print("A running server takes it for the next model that it loads.")
+
+
+def _as_json(build: Build | Environment) -> dict[str, Any]:
     table = {key: value for key, value in asdict(build).items() if key != "folder"}
     return {**table, "current": build.current}
 
@@ -187,3 +207,9 @@ def _cells(build: Build) -> tuple[str, ...]:
         " ".join(build.instruction_sets),
         build.tested,
     )
+
+
+def _environment_cells(made: Environment) -> tuple[str, ...]:
+    version = f"{made.version}, torch {made.torch}"
+    shown = version if made.current else f"{version} (old)"
+    return (made.name, "environment", made.device, shown, megabytes(made.size), "", made.tested)

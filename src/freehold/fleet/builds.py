@@ -1,8 +1,6 @@
 """Builds of llama.cpp on this machine, and which of them runs a model.
 
-    data_dir/engines/<name>/manifest.json       what the build is; replaced as a whole, so it is there or it is not
-    data_dir/engines/<name>/<folder>/           its files: bin/llama-server of a native build, site/ of an installed wheel
-
+They lie on the `shelf`: bin/llama-server of a native build, site/ of an installed wheel.
 The build of the default install ("prebuilt") has no folder: it is always there. A manifest that cannot be read counts as no
 build. What makes builds is freehold.builder; this only reads them.
 """
@@ -10,11 +8,7 @@ build. What makes builds is freehold.builder; this only reads them.
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import os
 import platform
-import re
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,11 +16,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from freehold.errors import NotInstalled, StoreError
+from freehold.fleet import shelf
 from freehold.hardware.plan import PREBUILT
 from freehold.hardware.probe import Machine
 from freehold.hardware.probe import probe as probe_machine
-from freehold.store import disk
-from freehold.store.locks import locked, try_folder
 
 Kind = Literal["prebuilt", "wheel", "native"]
 Backend = Literal["cpu", "cuda", "rocm", "vulkan", "metal"]
@@ -38,9 +31,6 @@ SOURCES = "llama-cpp-python==0.3.36"
 SOURCES_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 SOURCES_COMMIT = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
 
-_MANIFEST = "manifest.json"
-_LARGEST_MANIFEST = 1 << 16
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _BEST_FIRST: tuple[Backend, ...] = ("cuda", "rocm", "metal", "vulkan")
 _PREBUILT_SETS = {("Linux", "x86_64"): ("AVX", "AVX2", "FMA", "F16C")}  # of the wheel on the package index
 
@@ -90,7 +80,7 @@ class Choice:
 
 def folder(data_dir: Path) -> Path:
     """Where builds are kept; the `root` of the functions below."""
-    return data_dir / "engines"
+    return shelf.folder(data_dir)
 
 
 def pin(kind: Kind) -> str:
@@ -117,8 +107,7 @@ def prebuilt() -> Build:
 
 def installed(root: Path) -> list[Build]:
     """All builds, the prebuilt one first, the others by name."""
-    names = sorted(path.name for path in root.iterdir() if _NAME.fullmatch(path.name)) if root.is_dir() else []
-    found = (_read(root, name) for name in names if name != PREBUILT)
+    found = (_read(root, name) for name in shelf.names(root) if name != PREBUILT)
     return [prebuilt(), *(build for build in found if build is not None)]
 
 
@@ -126,7 +115,7 @@ def get(root: Path | None, name: str) -> Build:
     """The build of that name. Raises NotInstalled; without a `root` only the prebuilt one is there."""
     if name == PREBUILT:
         return prebuilt()
-    build = _read(root, name) if root is not None and _NAME.fullmatch(name) else None
+    build = _read(root, name) if root is not None and shelf.is_name(name) else None
     if build is None:
         raise NotInstalled(f"The engine build {name[:40]!r} is not installed.", "See what is: freehold engine list")
     return build
@@ -197,15 +186,8 @@ def remove(root: Path, name: str) -> None:
         raise StoreError(
             "The prebuilt engine belongs to Freehold and stays.", "Other builds can be removed: freehold engine list"
         )
-    with disk.translated(), locked(root / ".lock"):
-        build = get(root, name)
-        assert build.folder is not None  # noqa: S101 - only the prebuilt build has none
-        if in_use(build.folder):
-            raise StoreError(
-                f"The engine build {name} runs a model now.", "Stop the server first, or wait until that model is gone."
-            )
-        (root / name / _MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(root / name, ignore_errors=True)
+    get(root, name)
+    shelf.take(root, name)
 
 
 def commit(root: Path, build: Build, staged: Path) -> Build:
@@ -213,49 +195,27 @@ def commit(root: Path, build: Build, staged: Path) -> Build:
 
     `staged` must be on the same file system as `root`. Raises StoreError, DiskFull.
     """
-    home = root / build.name
-    with disk.translated(), locked(root / ".lock"):
-        home.mkdir(parents=True, exist_ok=True)
-        final = home / staged.name
-        staged.rename(final)
-        disk.sync(home)
-        table = {key: value for key, value in asdict(build).items() if key not in {"name", "folder"}}
-        disk.write_atomically(home / _MANIFEST, json.dumps({"folder": final.name, **table}, indent=1) + "\n")
-        for old in home.iterdir():  # a folder that a worker still runs from goes next time
-            if old.is_dir() and old != final and not in_use(old):
-                shutil.rmtree(old, ignore_errors=True)
+    shelf.put(root, build.name, {key: value for key, value in asdict(build).items() if key not in {"name", "folder"}}, staged)
     return get(root, build.name)
 
 
-def in_use(folder: Path) -> bool:
-    """Whether a worker runs from that folder: it holds a shared lock on it for as long as it lives."""
-    handle = try_folder(folder)
-    if handle is None:
-        return folder.exists()
-    os.close(handle)
-    return False
-
-
 def _read(root: Path, name: str) -> Build | None:
-    path = root / name / _MANIFEST
+    found = shelf.read(root, name)
     try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            return None
-        build = _parsed(name, json.loads(path.read_text(encoding="utf-8")), root / name)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _parsed(name, found[1], found[0]) if found else None
+    except (ValueError, KeyError, TypeError):
         return None
-    return build if build.folder is not None and build.folder.is_dir() else None
 
 
-def _parsed(name: str, table: Mapping[str, Any], home: Path) -> Build:
+def _parsed(name: str, table: Mapping[str, Any], folder: Path) -> Build:
     """A build from its manifest. Raises KeyError, TypeError or ValueError for a table that is none."""
-    kind, backend, inner = table["kind"], table["backend"], table["folder"]
-    if kind not in {"wheel", "native"} or backend not in get_args(Backend) or not re.fullmatch(r"[a-z0-9]{1,40}", inner):
+    kind, backend = table["kind"], table["backend"]
+    if kind not in {"wheel", "native"} or backend not in get_args(Backend):
         raise ValueError(name)
     texts = {key: str(table[key])[:500] for key in ("version", "pin", "made", "tested")}
     numbers = {key: int(table[key]) for key in ("size", "created")}
     sets = tuple(str(item) for item in table["instruction_sets"])
-    return Build(name=name, kind=kind, backend=backend, instruction_sets=sets, folder=home / inner, **texts, **numbers)  # type: ignore[arg-type]
+    return Build(name=name, kind=kind, backend=backend, instruction_sets=sets, folder=folder, **texts, **numbers)  # type: ignore[arg-type]
 
 
 def _missing(build: Build, instruction_sets: Collection[str]) -> str:

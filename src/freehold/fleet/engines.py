@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import StoreError
-from freehold.fleet import builds
+from freehold.fleet import builds, environments
 from freehold.fleet.builds import Build
-from freehold.hardware.plan import Plan
+from freehold.fleet.environments import Environment
+from freehold.hardware.plan import Place, Plan
 from freehold.store.integrity import Pin
 from freehold.store.manifest import Role, Task
 
@@ -88,11 +89,18 @@ class Launch:
 
 
 def launch(
-    deployment: Deployment, socket: Path, memory_limit_mib: int = 0, build: Build | None = None, kept: Path | None = None
+    deployment: Deployment,
+    socket: Path,
+    memory_limit_mib: int = 0,
+    *,
+    build: Build | None = None,
+    kept: Path | None = None,
+    environment: Environment | None = None,
 ) -> Launch:
     """The child process for a deployment that shall listen on `socket`, and get no more memory than that, where it is not 0.
 
-    It runs on the build that the plan names, or on `build`. `kept` is the folder where it may leave the KV cache of slots.
+    It runs on the build that the plan names, or on `build`; in its engine's environment, or in `environment`. `kept` is the
+    folder where it may leave the KV cache of slots.
 
     Raises StoreError, NotInstalled for a missing build.
     """
@@ -105,7 +113,7 @@ def launch(
             argv = ("freehold.workers.fake", "--socket", str(socket), "--options", options, "--watch-stdin")
             return Launch((sys.executable, "-m", *argv), _environment())
         case other if (program := _OURS.get((other, deployment.task))) is not None:
-            return _python(deployment, socket, memory_limit_mib, program)
+            return _python(deployment, socket, memory_limit_mib, program, environment)
         case other:
             raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
 
@@ -170,8 +178,10 @@ def _before_parts(first: Path) -> Path | None:
     return Path(stem) if found else None
 
 
-def _python(deployment: Deployment, socket: Path, memory_limit_mib: int, program: str) -> Launch:
-    """A worker of ours (freehold.workers.serve)."""
+def _python(
+    deployment: Deployment, socket: Path, memory_limit_mib: int, program: str, environment: Environment | None
+) -> Launch:
+    """A worker of ours (freehold.workers.serve), in the engine's own environment where it has one."""
     files = {role: str(path) for role, path in deployment.files.items()}
     config = {
         "name": deployment.name,
@@ -185,14 +195,21 @@ def _python(deployment: Deployment, socket: Path, memory_limit_mib: int, program
         "slots": deployment.slots,
         "memory_limit_mib": memory_limit_mib,
     }
-    argv = (sys.executable, "-m", program, "--parent", str(os.getpid()), "--config", json.dumps(config))
     private = [(path, "the model file") for path in (*files.values(), _text(deployment.folder)) if path is not None]
-    return Launch(argv, _environment(), (*private, (str(socket), "the socket")))
+    private.append((str(socket), "the socket"))
+    start: tuple[str, ...] = (sys.executable, "-m", program)
+    if deployment.engine in environments.NAMES:
+        home = environment or environments.get(deployment.builds, deployment.engine)
+        start = environments.argv(home.python, program)
+        config |= {"environment": str(home.folder), "place": asdict(deployment.plan.place or Place())}
+        private.append((str(home.folder), "the engine"))
+    argv = (*start, "--parent", str(os.getpid()), "--config", json.dumps(config))
+    return Launch(argv, _environment(), tuple(private))
 
 
 def _told(plan: Plan) -> dict[str, Any]:
     """A plan without what only its planner needs."""
-    return {name: value for name, value in asdict(plan).items() if name not in {"memory", "notes", "tuned"}}
+    return {name: value for name, value in asdict(plan).items() if name not in {"memory", "notes", "tuned", "place"}}
 
 
 def _text(path: Path | None) -> str | None:

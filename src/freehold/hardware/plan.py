@@ -46,6 +46,16 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an engine in Python has its weights: on "cpu" or "cuda:0", "mps"; as `dtype`, torch's name of a number format; with
+    `offload` they stay in the host's memory, and come to the GPU part by part when they are used."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    offload: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """A model's place: `context` tokens for each of `slots` requests, their KV cache in `kv_type`, and what lies where.
 
@@ -54,7 +64,7 @@ class Plan:
     prompts may keep their KV in after they have left their slot; `checkpoints` are the copies that a slot keeps of windows and
     states, so that a prompt which begins like the last one need not be read anew. `memory` sums to what the worker is expected
     to use; `notes` say what was cut from the wish, and why; `tuned` is the day that the knobs were measured on, empty for the
-    defaults.
+    defaults; `place` is for engines that have no layers to share out.
     """
 
     context: int
@@ -69,6 +79,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     tuned: str = ""
     checkpoints: int = 4
+    place: Place | None = None
 
     def on(self, device: str) -> int:
         """Bytes planned on that device."""

@@ -15,6 +15,7 @@ from freehold.errors import DiskFull, SourceUnreachable
 from freehold.store import disk
 
 CONFIGURATION = "Check the network, and the mirror, proxy and certificates that pip uses: python3 -m pip config list"
+NOT_THE_USERS = {"PIP_USER": "0", "PIP_TARGET": "", "PIP_PREFIX": ""}  # where things go is not up to the user's configuration
 _LOOK = 0.2  # seconds between two looks at how far pip is
 _QUIET = ("--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar", "off")
 

@@ -33,7 +33,8 @@ _MOST_KEPT = 5  # seconds that an idle connection stays; the gateway opens one f
 @dataclass(frozen=True)
 class WorkerConfig:
     """What a worker is told. `files` are the model's by role, `folder` those of a model that is one; `options` come from its
-    manifest; `threads` are for one piece of work, `slots` pieces run at a time."""
+    manifest; `threads` are for one piece of work, `slots` pieces run at a time. `environment` is the folder of the engine
+    environment that it runs in, and `place` where its weights are to lie (freehold.hardware.plan.Place)."""
 
     name: str
     socket: str
@@ -45,6 +46,8 @@ class WorkerConfig:
     threads: int = 1
     slots: int = 1
     memory_limit_mib: int = 0
+    environment: str | None = None
+    place: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Refused(Exception):

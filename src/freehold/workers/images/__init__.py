@@ -1,0 +1,1 @@
+"""Drawing pictures with diffusers, in an engine environment of its own."""
