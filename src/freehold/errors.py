@@ -63,7 +63,12 @@ class FreeholdError(Exception):
 
     def envelope(self) -> dict[str, Any]:
         """OpenAI's error body: {"error": {"message", "type", "param", "code"}}."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        return {"error": {"message": self.sentence, "type": self.type, "param": self.param, "code": self.code}}
+
+    @property
+    def sentence(self) -> str:
+        """All that the person who asked is told."""
+        return self.message
 
 
 class RequestError(FreeholdError):
@@ -212,8 +217,12 @@ class OperatorError(FreeholdError):
         super().__init__(message)
         self.remedy = remedy
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class SettingsError(OperatorError):

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from freehold.errors import MethodNotAllowed, NotFound
 from freehold.gateway import catalogue, control, health, inference, loading, models
 from freehold.gateway.auth import HostCheck
+from freehold.gateway.dialects import OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
 from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
@@ -23,12 +24,13 @@ Handler = Callable[[Services, Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A route. `access` "key" asks for the API key where one is set; "open" does not."""
+    """A route. `access` "key" asks for the API key where one is set; "open" does not. `dialect` is whose clients call it."""
 
     method: str
     path: str
     handler: Handler
     access: Literal["key", "open"] = "key"
+    dialect: Dialect = OPENAI
 
 
 ROUTES = (
@@ -65,7 +67,8 @@ def build_app(live: Live) -> ASGIApp:
     def hosts() -> HostCheck:
         return live.now.hosts
 
-    return Cors(Edge(router, services.traffic, hosts, services.telemetry), hosts)
+    dialects = by_path({entry.path: entry.dialect for entry in ROUTES})
+    return Cors(Edge(router, services.traffic, hosts, services.telemetry, dialects), hosts)
 
 
 class _Resource:

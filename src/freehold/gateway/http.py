@@ -18,7 +18,6 @@ from freehold.errors import (
     FreeholdError,
     InvalidRequest,
     MethodNotAllowed,
-    OperatorError,
     PayloadTooLarge,
     UnsupportedMediaType,
 )
@@ -33,8 +32,8 @@ class Json(Response):
         return content if isinstance(content, bytes) else to_json(content)  # a fifth of json's time for vectors
 
 
-def error_response(error: FreeholdError) -> Json:
-    """OpenAI's envelope, with Retry-After where a retry helps."""
+def error_response(error: FreeholdError, body: Mapping[str, Any] | None = None) -> Json:
+    """OpenAI's envelope, or the `body` that another dialect has for it, with Retry-After where a retry helps."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
@@ -44,10 +43,7 @@ def error_response(error: FreeholdError) -> Json:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
-    body = error.envelope()
-    if isinstance(error, OperatorError):
-        body["error"]["message"] = str(error)
-    return Json(body, status_code=error.status, headers=headers)
+    return Json(error.envelope() if body is None else body, status_code=error.status, headers=headers)
 
 
 async def read_json_body(request: Request, limit: int) -> bytes:

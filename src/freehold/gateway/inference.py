@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from typing import Any
@@ -22,13 +22,12 @@ from freehold.gateway.http import ClientGone, Json, UntilGone, read_json_body
 from freehold.gateway.models import find, served_as
 from freehold.gateway.retry import Result, Retry
 from freehold.gateway.services import Services
-from freehold.gateway.stream import Meter, Outgoing, encoded, relay
-from freehold.protocol import sse
+from freehold.gateway.stream import Meter, Outgoing, relay
 from freehold.protocol.chat import chat_plan
 from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
 from freehold.protocol.images import ImageLimits, check_images
-from freehold.protocol.plan import Echoed, Joiner, Plan
+from freehold.protocol.plan import Chunk, Echoed, Joiner, Plan
 from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
 from freehold.protocol.requests.common import Request as BodyRequest
 from freehold.protocol.values import Target
@@ -40,18 +39,18 @@ _MANY = 64 * 1024  # bytes of request past which the answers are joined off the 
 
 
 async def chat_completions(services: Services, request: Request) -> Response:
-    return await _answer(services, request, ChatRequest, chat_plan)
+    return await answer(services, request, ChatRequest, chat_plan)
 
 
 async def completions(services: Services, request: Request) -> Response:
-    return await _answer(services, request, CompletionRequest, completion_plan)
+    return await answer(services, request, CompletionRequest, completion_plan)
 
 
 async def embeddings(services: Services, request: Request) -> Response:
-    return await _answer(services, request, EmbeddingRequest, embedding_plan)
+    return await answer(services, request, EmbeddingRequest, embedding_plan)
 
 
-async def _answer(services: Services, request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
+async def answer(services: Services, request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
     """All that needs no worker: what is wrong with a request is said before it waits for anything."""
     raw = await read_json_body(request, services.settings.max_body_bytes)
     parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
@@ -86,6 +85,7 @@ class LeasedAnswer(Response):
         self._extra = headers
         self._meter = Meter(services.telemetry.inter_token.of(entry.manifest.name))
         self._outcome = "failed"
+        self._joiner: Joiner | None = None  # of the stream that is being sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -125,7 +125,11 @@ class LeasedAnswer(Response):
     async def _whole(self, client: EngineClient) -> Response:
         plan = self._plan
         joiner = plan.joiner(await self._echoed(client))
-        answers = await call_all(client, plan, self._services.settings.timeouts.first_token)
+        answers: Sequence[Mapping[str, Any]] = ()
+        if plan.followed:
+            await self._join(client, joiner, _unsent)
+        else:
+            answers = await call_all(client, plan, self._services.settings.timeouts.first_token)
         if sum(map(len, plan.bodies)) > _MANY:
             body = await asyncio.to_thread(lambda: Json(joiner.whole(answers)).body)
         else:
@@ -136,7 +140,7 @@ class LeasedAnswer(Response):
     async def _stream(self, client: EngineClient, send: Send) -> None:
         """Raises ClientGone when the client does not take what it is sent within the write timeout."""
         with Patience(self._services.settings.timeouts.write, ClientGone) as patience:
-            await self._streamed(client, Outgoing(send, self._extra, patience))
+            await self._streamed(client, Outgoing(send, self._extra, patience, self._plan.framing))
 
     async def _streamed(self, client: EngineClient, out: Outgoing) -> None:
         async def attempt(client: EngineClient) -> None:
@@ -153,20 +157,32 @@ class LeasedAnswer(Response):
             if not out.begun:
                 raise
             self._outcome = error.code or "failed"
-            await out.fail(error)
+            events = (error.envelope(),) if self._joiner is None else self._joiner.failed(error)
+            await out.write(self._plan.framing.frames(events) + self._plan.framing.end)
+            await out.close()
 
     async def _joined(self, client: EngineClient, out: Outgoing) -> None:
-        joiner: Joiner = self._plan.joiner(await self._echoed(client))
-        if opening := encoded(joiner.opening()):
-            await out.write(opening)
+        framing = self._plan.framing
+        joiner = self._joiner = self._plan.joiner(await self._echoed(client))
+
+        async def send(events: Iterable[Chunk]) -> None:
+            if frames := framing.frames(events):
+                await out.write(frames)
+
+        await send(joiner.opening())
+        await self._join(client, joiner, send)
+        self._meter.usage = joiner.usage
+        await out.write(framing.frames(joiner.closing()) + framing.end)
+        await out.close()
+
+    async def _join(self, client: EngineClient, joiner: Joiner, send: Callable[[Iterable[Chunk]], Awaitable[None]]) -> None:
+        """Every chunk of the engine, until one of them has said all."""
         async with aclosing(stream_all(client, self._plan, self._services.settings.timeouts)) as chunks:
             async for call, chunk in chunks:
                 self._meter.piece()
-                if events := encoded(joiner.chunk(call, chunk)):
-                    await out.write(events)
-        self._meter.usage = joiner.usage
-        await out.write(encoded(joiner.closing()) + sse.DONE)
-        await out.close()
+                await send(joiner.chunk(call, chunk))
+                if joiner.complete:
+                    break
 
     def _account(self) -> None:
         """Once for each request, however it ended."""
@@ -178,3 +194,9 @@ class LeasedAnswer(Response):
             telemetry.tokens.labels(model, "prompt").inc(meter.usage.prompt_tokens)
             telemetry.tokens.labels(model, "cached").inc(meter.usage.cached_tokens)
             telemetry.tokens.labels(model, "completion").inc(meter.usage.completion_tokens)
+
+
+async def _unsent(events: Iterable[Chunk]) -> None:
+    """For an answer that is told when it is whole: they only have to be made."""
+    for _ in events:
+        pass

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.errors import Draining, FreeholdError, NotFound
 from freehold.gateway.auth import HostCheck
+from freehold.gateway.dialects import ByScope, Dialect
 from freehold.gateway.http import ClientGone, error_response
 from freehold.telemetry import Telemetry, log
 
@@ -74,8 +75,9 @@ class Cors(CORSMiddleware):
 class Edge:
     """Request id, Host and Origin, draining, counting, and the last resort for what nobody caught."""
 
-    def __init__(self, app: ASGIApp, traffic: Traffic, hosts: Callable[[], HostCheck], telemetry: Telemetry):
+    def __init__(self, app: ASGIApp, traffic: Traffic, hosts: Callable[[], HostCheck], telemetry: Telemetry, dialects: ByScope):
         self._app = app
+        self._dialects = dialects
         self._traffic = traffic
         self._hosts = hosts
         self._telemetry = telemetry
@@ -84,7 +86,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        call = _Call(scope, send, close=self._traffic.draining)
+        call = _Call(scope, send, self._dialects(scope), close=self._traffic.draining)
         self._traffic.enter()
         try:
             await self._guarded(scope, receive, call)
@@ -101,13 +103,13 @@ class Edge:
                 raise NotFound("Unknown request URL: it has characters that cannot be printed.", code="unknown_url")
             await self._app(scope, receive, call.send)
         except FreeholdError as error:
-            await call.answer(error_response(error), receive)
+            await call.fail(error, receive)
         except ClientGone:
             call.status = call.status or _CLIENT_GONE
         except Exception:  # noqa: BLE001  (the last resort: a bug must not reach the client as a bare reset)
             log("unhandled", level=40, exc_info=True, request_id=call.identity, path=scope["path"])
             bug = FreeholdError(f"The server met an error of its own; its log tells more under {call.identity}.")
-            await call.answer(error_response(bug), receive)
+            await call.fail(bug, receive)
 
     def _count(self, scope: Scope, call: _Call) -> None:
         seconds = time.monotonic() - call.began
@@ -121,8 +123,9 @@ class Edge:
 class _Call:
     """One request's way out: the headers every answer has, and whether it has begun."""
 
-    def __init__(self, scope: Scope, send: Send, close: bool):
+    def __init__(self, scope: Scope, send: Send, dialect: Dialect, close: bool):
         self._scope = scope
+        self._dialect = dialect
         self._send = send
         self._close = close
         self.identity = f"req_{secrets.token_hex(12)}"
@@ -134,11 +137,14 @@ class _Call:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.identity
+            if self._dialect.identity is not None:
+                headers[self._dialect.identity] = self.identity
             headers["openai-processing-ms"] = str(round((time.monotonic() - self.began) * 1000))
             if self._close:
                 headers["connection"] = "close"
         await self._send(message)
 
-    async def answer(self, response: ASGIApp, receive: Receive) -> None:
+    async def fail(self, error: FreeholdError, receive: Receive) -> None:
         if self.status == 0:  # else the answer has begun, and its own handler has ended it
+            response = error_response(error, self._dialect.error(error, self.identity))
             await response(self._scope, receive, self.send)

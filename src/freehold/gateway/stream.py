@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from starlette.types import Message, Send
 
-from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
+from freehold.errors import EngineBadResponse, WorkerDied
 from freehold.fleet.client import Stream
 from freehold.fleet.patience import Patience
 from freehold.protocol import sse
+from freehold.protocol.framing import CHUNKS, Framing
 from freehold.protocol.values import Usage
 
-_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class Outgoing:
     """The client's end of a stream. It begins with the first piece, and always ends well-formed.
 
-    `patience` is for a client that does not take what it is sent.
+    `patience` is for a client that does not take what it is sent, `framing` what kind of stream it is.
     """
 
-    def __init__(self, send: Send, headers: Mapping[str, str], patience: Patience):
+    def __init__(self, send: Send, headers: Mapping[str, str], patience: Patience, framing: Framing = CHUNKS):
         self._send = send
-        self._headers = [*_HEADERS, *((name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items())]
+        headers = {"content-type": framing.content_type, **_HEADERS, **headers}
+        self._headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         self._patience = patience
         self.begun = False
 
@@ -39,11 +37,6 @@ class Outgoing:
             self.begun = True
             await self._put({"type": "http.response.start", "status": 200, "headers": self._headers})
         await self._put({"type": "http.response.body", "body": events, "more_body": True})
-
-    async def fail(self, error: FreeholdError) -> None:
-        """An error after the first byte: an event the SDKs raise, then the regular end."""
-        await self.write(sse.encode(error.envelope()) + sse.DONE)
-        await self.close()
 
     async def close(self) -> None:
         await self._put({"type": "http.response.body", "body": b"", "more_body": False})
@@ -110,6 +103,7 @@ async def relay(stream: Stream, out: Outgoing, meter: Meter, show_usage: bool) -
 def _sifted(payload: bytes, meter: Meter, show_usage: bool) -> bytes:
     """The event to pass on for a chunk that needed a look; empty for usage that the client did not ask for."""
     chunk = parse_chunk(payload)
+    chunk.pop("timings", None)
     hidden = take_usage(chunk, meter) and not chunk.get("choices") and not show_usage
     return b"" if hidden else sse.encode(chunk)
 
@@ -125,7 +119,6 @@ def parse_chunk(payload: bytes) -> dict[str, Any]:
     error = chunk.get("error", chunk if "code" in chunk and "message" in chunk else None)
     if error is not None:
         raise EngineBadResponse("The model's engine met an error in the middle of its answer.")
-    chunk.pop("timings", None)
     return chunk
 
 
@@ -147,7 +140,3 @@ async def chunks_of(stream: Stream) -> AsyncIterator[dict[str, Any]]:
                 return
             yield parse_chunk(payload)
     raise WorkerDied("The model's worker ended in the middle of its answer.", reached=True)
-
-
-def encoded(chunks: Iterable[Mapping[str, Any]]) -> bytes:
-    return b"".join(sse.encode(chunk) for chunk in chunks)

@@ -8,7 +8,7 @@ from typing import Any
 from freehold.errors import InvalidRequest
 from freehold.protocol.forced import ForcedCall, forced_schema
 from freehold.protocol.images import Image
-from freehold.protocol.plan import Chunk, Echoed, Plan, encode, together
+from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.chat import ChatRequest
 from freehold.protocol.requests.messages import AllowedToolChoice, AssistantMessage, ImagePart, NamedTool, Tool, UserMessage
 from freehold.protocol.requests.sampling import sampling_fields
@@ -180,7 +180,7 @@ def _message(index: int, message: Any, target: Target) -> dict[str, Any]:
     return value
 
 
-class ChatJoiner:
+class ChatJoiner(OpenAIJoiner):
     """One request's choices: call k is choice k."""
 
     def __init__(self, choices: int, include_usage: bool, top: int | None, forced: type[ForcedCall] | None, named: bool):
@@ -214,9 +214,6 @@ class ChatJoiner:
             body["choices"].append(choice)
         body["usage"] = self.usage.as_json()
         return body
-
-    def opening(self) -> Iterable[Chunk]:
-        return ()
 
     def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
         if usage := chunk.pop("usage", None):

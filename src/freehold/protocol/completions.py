@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from freehold.errors import ContextLengthExceeded, InvalidRequest
-from freehold.protocol.plan import Chunk, Echo, Echoed, Plan, encode, together
+from freehold.protocol.plan import Chunk, Echo, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.completion import CompletionRequest
 from freehold.protocol.requests.sampling import sampling_fields
 from freehold.protocol.values import Target, Usage
@@ -135,7 +135,7 @@ def _extended(table: dict[str, Any], items: Iterable[Mapping[str, Any]], scores:
     return table
 
 
-class CompletionJoiner:
+class CompletionJoiner(OpenAIJoiner):
     """One request's choices: with n choices a prompt, call k is choice k % n of prompt k // n."""
 
     def __init__(

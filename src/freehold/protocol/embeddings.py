@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from freehold.errors import EngineBadResponse, InvalidRequest
-from freehold.protocol.plan import Chunk, Echoed, Plan, encode
+from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode
 from freehold.protocol.requests.embedding import EmbeddingRequest
 from freehold.protocol.values import Target, Usage
 
@@ -65,7 +65,7 @@ def _size(request: EmbeddingRequest, target: Target) -> int | None:
     )
 
 
-class EmbeddingJoiner:
+class EmbeddingJoiner(OpenAIJoiner):
     """Vectors in the order of the inputs."""
 
     def __init__(self, model: str, as_base64: bool, size: int | None):
@@ -92,13 +92,7 @@ class EmbeddingJoiner:
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
 
-    def opening(self) -> Iterable[Chunk]:
-        return ()
-
     def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
-        return ()
-
-    def closing(self) -> Iterable[Chunk]:
         return ()
 
     def _vector(self, encoded: str) -> str | list[float]:

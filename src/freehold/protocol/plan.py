@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from freehold.errors import InvalidRequest
+from freehold.errors import FreeholdError, InvalidRequest
+from freehold.protocol.framing import CHUNKS, Framing
 from freehold.protocol.images import Image
 from freehold.protocol.values import Usage
 
@@ -21,10 +22,14 @@ _MOST = 256 << 20  # bytes of all engine calls of a request
 
 
 class Joiner(Protocol):
-    """Puts one request's answers together. `usage` is exact once all calls have ended."""
+    """Puts one request's answers together. `usage` is exact once all calls have ended, or the answer is `complete`: then it
+    needs no more of them, and they are ended."""
 
     @property
     def usage(self) -> Usage: ...
+
+    @property
+    def complete(self) -> bool: ...
 
     def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any] | bytes:
         """The body for the client, from the calls' whole answers in their order."""
@@ -41,6 +46,25 @@ class Joiner(Protocol):
     def closing(self) -> Iterable[Chunk]:
         """Chunks to send when all calls have ended, the usage among them if the client asked for it."""
         ...
+
+    def failed(self, error: FreeholdError) -> Iterable[Chunk]:
+        """Chunks to send when an error ends a stream that has begun."""
+        ...
+
+
+class OpenAIJoiner:
+    """What OpenAI's own shapes share."""
+
+    complete = False
+
+    def opening(self) -> Iterable[Chunk]:
+        return ()
+
+    def closing(self) -> Iterable[Chunk]:
+        return ()
+
+    def failed(self, error: FreeholdError) -> Iterable[Chunk]:
+        return (error.envelope(),)
 
 
 @dataclass(frozen=True)
@@ -64,7 +88,9 @@ class Echoed:
 class Plan:
     """`concurrency` is how many calls run at once, so how many slots are leased; `relay` says that the one call's stream may
     pass unparsed, its usage event apart; `param` is what the engine's complaints about the prompt are about, `constraint` what
-    those about the answer's grammar are about; `images` must pass `check_images` before the engine sees them."""
+    those about the answer's grammar are about; `images` must pass `check_images` before the engine sees them; `framing` is how
+    the joiner's chunks are written to a client that asked for a stream; `followed` says that the joiner must see a whole answer
+    grow as well, because it may know its end before the engine does: it is then given no answers in the end."""
 
     path: str
     bodies: tuple[bytes, ...]
@@ -77,6 +103,8 @@ class Plan:
     echo: Echo | None = None
     constraint: str = "grammar"
     images: tuple[Image, ...] = ()
+    framing: Framing = CHUNKS
+    followed: bool = False
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
