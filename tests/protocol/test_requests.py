@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,22 @@ def engine_body(kind: str, **fields: Any) -> dict[str, Any]:
     """What the engine is asked for a request with these fields."""
     plan = PLANS[kind](parse(KINDS[kind], json.dumps(MINIMAL[kind] | fields).encode()).value, TARGET)
     return dict(json.loads(plan.bodies[0]))
+
+
+def test_a_models_own_system_message_is_for_chats_that_bring_none() -> None:
+    target = replace(TARGET, system="You are a pirate.")
+
+    def asked(*messages: dict[str, str]) -> Any:
+        request = parse(ChatRequest, json.dumps(CHAT | {"messages": messages}).encode()).value
+        return json.loads(chat_plan(request, target).bodies[0])["messages"]
+
+    user, own = {"role": "user", "content": "hi"}, {"role": "system", "content": "You are a pirate."}
+    assert asked(user) == [own, user]
+    for role in ("system", "developer"):
+        mine = {"role": role, "content": "Be brief."}
+        assert asked(mine, user) == [mine, user]
+        assert asked(user, mine) == [user, mine]
+    assert engine_body("chat")["messages"] == [user]  # most models have none
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -68,7 +68,11 @@ def home(tmp_path: Path) -> Path:
     home = tmp_path / "home"
     model = write_gguf(tmp_path / "m.gguf")
     params = json.dumps({"temperature": 0.6, "stop": ["<|im_end|>"], "num_ctx": 2048, "num_gpu": 99}).encode()
-    write_ollama(home / ".ollama" / "models", model, layers={"params": params, "template": CHATML.encode()})
+    write_ollama(
+        home / ".ollama" / "models",
+        model,
+        layers={"params": params, "template": CHATML.encode(), "system": b"You are a pirate."},
+    )
     beside = home / ".lmstudio" / "models" / "org" / "Tiny-GGUF"
     beside.mkdir(parents=True)
     shutil.copy(model, beside / "Tiny-Q8_0.gguf")
@@ -111,6 +115,7 @@ def test_a_model_of_each_program_is_found(home: Path) -> None:
     assert ollama.sampling == {"temperature": 0.6, "stop": ("<|im_end|>",)}
     assert ollama.options["context"] == 2048
     assert "num_gpu" in ollama.notes[0]
+    assert ollama.system == "You are a pirate."
     assert ollama.files[0].digest
     big = by_name["hf/org/Big-GGUF:big"]
     assert [file.name for file in big.all("weights")] == ["big-00001-of-00002.gguf", "big-00002-of-00002.gguf"]
@@ -225,7 +230,9 @@ def test_the_command_line_and_the_server_show_and_serve_them(home: Path, tmp_pat
     assert json.loads(run(home, "list", "--json", *there).out) == []
     names = [row["name"] for row in json.loads(run(home, "list", "--all", "--json", *there).out)]
     assert set(NAMES) <= set(names)
-    assert "ollama:qwen3:4b" in run(home, "show", "ollama/qwen3:4b", *there).out
+    shown = run(home, "show", "ollama/qwen3:4b", *there).out
+    assert "ollama:qwen3:4b" in shown
+    assert "system message  You are a pirate." in shown
     assert_one_line(run(home, "rm", "ollama/qwen3:4b", *there), 1, "not installed")
     off = {"FREEHOLD_SOURCES_FOUND": "false", "FREEHOLD_URL": ""}
     assert_one_line(run(home, "show", "ollama/qwen3:4b", *there, env=off), 1, "not installed")

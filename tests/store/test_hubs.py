@@ -302,6 +302,23 @@ def test_a_model_comes_with_its_parameters_and_licence(store: Store, web: Web, r
     assert not [path for path, _ in web.requests[before:] if path.startswith("/blobs/") and sha256(tmp_path / "m") in path]
 
 
+def test_a_models_system_message_comes_with_it(store: Store, web: Web, registry: Registry, tmp_path: Path) -> None:
+    layers = {"model": model_bytes(tmp_path), "system": b"You are a pirate.\n", "messages": b"[]"}
+    registry.add("library/pirate:latest", layers)
+    model = get(store, "ollama:pirate", registry=web.url)
+    assert model.system == "You are a pirate.\n"
+    assert model.notes == ("Its example conversation is not used; send one with the request.",)
+    registry.add("library/pirate:latest", layers | {"system": b"You are a parrot."})
+    assert get(store, "ollama:pirate", registry=web.url).system == "You are a parrot."
+    for words, said in (
+        (b" \n", ()),
+        (b"x" * 100_000, ("Its system message has more than 65,536 characters and is not used.",)),
+    ):
+        registry.add(f"library/other:{len(words)}", {"model": layers["model"], "system": words})
+        other = get(store, f"ollama:other:{len(words)}", registry=web.url)
+        assert (other.system, other.notes) == ("", said)
+
+
 def test_names_are_those_of_the_registry(store: Store, web: Web, registry: Registry, tmp_path: Path) -> None:
     registry.add("library/tiny:latest", {"model": model_bytes(tmp_path)})
     registry.add("someone/tiny:1b", {"model": model_bytes(tmp_path)})

@@ -36,6 +36,7 @@ class Row:
     created: int
     status: str = ""
     aliases: tuple[str, ...] = ()
+    system: str = ""
     notes: tuple[str, ...] = ()
     tuned: str = ""
 
@@ -56,6 +57,7 @@ def from_manifest(manifest: Manifest) -> Row:
         source=manifest.source,
         description=manifest.description,
         created=manifest.created,
+        system=manifest.system,
         notes=manifest.notes,
     )
 
@@ -77,6 +79,7 @@ def from_card(card: Any) -> Row:
         created=int(card.get("created") or 0),
         status=str((card.get("status") or {}).get("value") or ""),
         aliases=tuple(map(str, card.get("aliases") or ())),
+        system=str(card.get("system") or ""),
         notes=tuple(map(str, card.get("notes") or ())),
         tuned=str(card.get("tuned") or ""),
     )
@@ -156,6 +159,7 @@ def show(session: Session, model: str, as_json: bool) -> None:
             "status": row.status,
             "stands for": ", ".join(row.aliases),
             "tuned": f"on {row.tuned}" if row.tuned else "",
+            "system message": row.system,
             "notes": " ".join(row.notes),
         }
     )

@@ -53,6 +53,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "quantization": facts.quantization if facts else None,
         "source": manifest.source,
         "description": manifest.description,
+        "system": manifest.system,
         "notes": manifest.notes,
         "tuned": entry.deployment.plan.tuned or None,
     }

@@ -10,7 +10,15 @@ from freehold.protocol.forced import ForcedCall, forced_schema
 from freehold.protocol.images import Image
 from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.chat import ChatRequest
-from freehold.protocol.requests.messages import AllowedToolChoice, AssistantMessage, ImagePart, NamedTool, Tool, UserMessage
+from freehold.protocol.requests.messages import (
+    AllowedToolChoice,
+    AssistantMessage,
+    ImagePart,
+    NamedTool,
+    SystemMessage,
+    Tool,
+    UserMessage,
+)
 from freehold.protocol.requests.sampling import sampling_fields
 from freehold.protocol.values import Target, Usage
 
@@ -63,7 +71,7 @@ def _constraint(request: ChatRequest) -> str:
 def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dict[str, Any]:
     """The engine's fields that all choices share. Only what is named here ever reaches the engine."""
     body: dict[str, Any] = {
-        "messages": [_message(index, message, target) for index, message in enumerate(request.messages)],
+        "messages": _messages(request, target),
         "max_tokens": min(request.limit or target.max_output_tokens, target.context),
         "stream": bool(request.stream),
     }
@@ -159,6 +167,14 @@ def _check_part(part: Any, param: str, target: Target) -> None:
             param=f"{param}.image_url.detail",
             code="unsupported_parameter",
         )
+
+
+def _messages(request: ChatRequest, target: Target) -> list[dict[str, Any]]:
+    """The conversation; one without a system message gets the model's own, where it has one."""
+    said = [_message(index, message, target) for index, message in enumerate(request.messages)]
+    if target.system and not any(isinstance(message, SystemMessage) for message in request.messages):
+        return [{"role": "system", "content": target.system}, *said]
+    return said
 
 
 def _message(index: int, message: Any, target: Target) -> dict[str, Any]:

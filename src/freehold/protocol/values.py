@@ -10,7 +10,8 @@ from typing import Any
 @dataclass(frozen=True)
 class Target:
     """The model that a request is for. `context` and `max_output_tokens` are tokens a request; `dimensions` are the sizes
-    that an embedding model was trained to be cut to; `sampling` holds the model's own recommended defaults."""
+    that an embedding model was trained to be cut to; `sampling` holds the model's own recommended defaults; `system` is the
+    system message of chats that bring none."""
 
     name: str
     task: str
@@ -22,6 +23,7 @@ class Target:
     sampling: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)
     dimensions: tuple[int, ...] = ()
     embedding_length: int = 0
+    system: str = ""
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ class Catalog:
             sampling=manifest.sampling,
             dimensions=manifest.dimensions,
             embedding_length=facts.embedding_length if facts else 0,
+            system=manifest.system,
         )
 
     def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:

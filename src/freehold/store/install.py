@@ -103,6 +103,7 @@ def _manifest(model: str, staged: Staged, header: Header, facts: ModelFacts, fil
         sampling=terms.sampling,
         options=terms.options,
         description=terms.description,
+        system=terms.system,
         notes=(*terms.notes, _CHATML) if speechless else terms.notes,
     )
 
@@ -110,6 +111,6 @@ def _manifest(model: str, staged: Staged, header: Header, facts: ModelFacts, fil
 def _same(old: Manifest, new: Manifest) -> bool:
     def of(manifest: Manifest) -> tuple[Any, ...]:
         files = sorted((file.role, file.digest or "") for file in manifest.files)
-        return files, manifest.source, dict(manifest.sampling), dict(manifest.options), manifest.task
+        return files, manifest.source, dict(manifest.sampling), dict(manifest.options), manifest.system, manifest.task
 
     return of(old) == of(new)

@@ -77,7 +77,8 @@ class Manifest:
     time in seconds; `sampling` the defaults its makers recommend, by the names of the API ("stop" holds strings); `dimensions`
     the sizes that its embeddings were trained to be cut to; `options` what the engine is told beside it ("context": tokens a
     request, as its makers set them; "memory_bytes": what a model without facts takes; "family": its kind, as its engine names
-    it); `source` where it came from, never with a secret; `notes` say what of the source could not be honoured.
+    it); `source` where it came from, never with a secret; `notes` say what of the source could not be honoured; `system` is the
+    system message of chats that bring none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -95,6 +96,7 @@ class Manifest:
     options: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     notes: tuple[str, ...] = ()
+    system: str = ""
 
     def file(self, role: Role) -> File | None:
         """The file of that role; of several, the first."""

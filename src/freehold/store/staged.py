@@ -36,6 +36,7 @@ class Terms:
     description: str = ""
     sampling: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    system: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -20,7 +20,7 @@ _MOST = 20_000  # entries of one folder tree that are looked at
 class Candidate:
     """Files that make up a model. `digests` are what their owner says of them ("sha256:<hex>"), by path.
 
-    `sampling`, `options` and `notes` as in a manifest; `family` names the chat template for weights that bring none.
+    `sampling`, `options`, `notes` and `system` as in a manifest; `family` names the chat template for weights that bring none.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Candidate:
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     family: str | None = None
+    system: str = ""
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -109,6 +109,7 @@ def _looked_into(candidate: Candidate) -> Manifest:
         # Other bytes at the same place are another model: what runs must not go on for it.
         options={**candidate.options, "version": version},
         notes=candidate.notes,
+        system=candidate.system,
     )
 
 
