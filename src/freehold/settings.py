@@ -167,6 +167,10 @@ class ImageSettings(_Section):
     pixels: int = Field(25_000_000, ge=1, description="Most pixels of an image, width times height.")
 
 
+class SpeechSettings(_Section):
+    characters: int = Field(100_000, ge=1, le=10_000_000, description="Characters of a text that is to be spoken, at most.")
+
+
 class SourceSettings(_Section):
     ollama_registry: str = Field(
         "https://registry.ollama.ai", pattern="^https?://", description="Registry of `ollama:` names, or a mirror of it."
@@ -246,6 +250,7 @@ class Settings(_Section):
     memory: MemorySettings = MemorySettings()
     engine: EngineSettings = EngineSettings()
     images: ImageSettings = ImageSettings()
+    speech: SpeechSettings = SpeechSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,18 +16,24 @@ from freehold.errors import InvalidRequest
 from freehold.protocol.chat import chat_plan
 from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
-from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
+from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, SpeechRequest, parse
 from freehold.protocol.requests.common import Extra, Refused, treatment
 from freehold.protocol.values import Target
 
 DOCUMENTED = json.loads((Path(__file__).parent.parent / "data" / "openai-parameters.json").read_text())
-KINDS = {"chat": ChatRequest, "completions": CompletionRequest, "embeddings": EmbeddingRequest}
+KINDS = {"chat": ChatRequest, "completions": CompletionRequest, "embeddings": EmbeddingRequest, "speech": SpeechRequest}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 COMPLETION = {"model": "m", "prompt": "hi"}
 EMBEDDING = {"model": "m", "input": "hi"}
-MINIMAL = {"chat": CHAT, "completions": COMPLETION, "embeddings": EMBEDDING}
+SPEECH = {"model": "m", "input": "hi", "voice": "alloy"}
+MINIMAL = {"chat": CHAT, "completions": COMPLETION, "embeddings": EMBEDDING, "speech": SPEECH}
 TARGET = Target("m", "chat", 1000, 4, 100, 64, frozenset({"chat", "completion", "tools"}), {"temperature": 0.2})
-PLANS = {"chat": chat_plan, "completions": completion_plan, "embeddings": embedding_plan}
+PLANS = {
+    "chat": chat_plan,
+    "completions": completion_plan,
+    "embeddings": embedding_plan,
+    "speech": lambda request, target: SimpleNamespace(bodies=(request.model_dump_json().encode(),)),  # one call
+}
 
 
 def refusal(kind: str, body: Any) -> InvalidRequest:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.errors import FreeholdError, StartError
+from freehold.errors import FreeholdError, StartError, StoreError
 from freehold.settings import Settings, load
 from freehold.telemetry import configure_logging
 
@@ -106,6 +106,7 @@ async def _start_models(services: Services, base: str) -> None:
 
     settings = services.settings
     _say(f"Freehold is listening on {base}")
+    _install_bundled(services)
     preloaded = (name for name, own in settings.models.items() if own.preload)
     wanted = list(dict.fromkeys((settings.default_chat, settings.default_embedding, *preloaded)))
     with board() as progress:
@@ -123,6 +124,17 @@ async def _start_models(services: Services, base: str) -> None:
         elif isinstance(result, BaseException):
             raise result
     _say(_welcome(services, base))
+
+
+def _install_bundled(services: Services) -> None:
+    """The voice that comes with Freehold needs no pull; it loads in a moment when it is asked for."""
+    from freehold.store.bundled import ESPEAK, install
+
+    if services.settings.starter and services.settings.default_speech == ESPEAK and not services.store.has(ESPEAK):
+        try:
+            install(services.store, ESPEAK)
+        except StoreError as error:
+            print(f"warning: {ESPEAK} is not available: {error}", file=sys.stderr, flush=True)
 
 
 async def _start_model(services: Services, name: str, progress: Board) -> None:

@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
-from freehold.gateway import catalogue, control, health, inference, loading, models
+from freehold.gateway import catalogue, control, health, inference, loading, models, speech
 from freehold.gateway.auth import HostCheck
 from freehold.gateway.dialects import OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
@@ -37,6 +37,8 @@ ROUTES = (
     Entry("POST", "/v1/chat/completions", inference.chat_completions),
     Entry("POST", "/v1/completions", inference.completions),
     Entry("POST", "/v1/embeddings", inference.embeddings),
+    Entry("POST", "/v1/audio/speech", speech.speech),
+    Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("GET", "/v1/models", models.list_models),
     Entry("GET", "/v1/models/{model:path}", models.get_model),
     Entry("DELETE", "/v1/models/{model:path}", models.delete_model),

@@ -15,6 +15,10 @@ from freehold.gateway.services import Services
 from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
 
+# What models of a task take and give, where it is not text.
+_TAKES = {"transcription": "audio"}
+_GIVES = {"embedding": "embeddings", "speech": "audio", "image": "image"}
+
 
 def model_card(services: Services, entry: Entry) -> dict[str, Any]:
     """OpenAI's four fields, then the superset that IDEs and SDKs look for. No path of this machine is in it."""
@@ -40,8 +44,8 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
             "n_embd": facts.embedding_length if facts else 0,
         },
         "architecture": {
-            "input_modalities": ["text", "image"] if "vision" in target.capabilities else ["text"],
-            "output_modalities": ["text"] if chat else ["embeddings"],
+            "input_modalities": ["text", "image"] if "vision" in target.capabilities else [_TAKES.get(target.task, "text")],
+            "output_modalities": [_GIVES.get(target.task, "text")],
         },
         "capabilities": {
             name: name in target.capabilities for name in ("completion", "chat", "tools", "vision", "fim", "embeddings")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from freehold.errors import StoreError
 from freehold.store import disk
+from freehold.store.bundled import FromInstall
+from freehold.store.bundled import install as install_bundled
 from freehold.store.install import install
 from freehold.store.manifest import Manifest
 from freehold.store.names import check_name
@@ -41,6 +43,8 @@ def pull(
         with store.pulling(model):
             if store.has(model) and source.is_in(installed := store.get(model)):
                 return installed
+            if isinstance(source, FromInstall):
+                return install_bundled(store, model)
             with source.stage(store, on_progress) as staged:
                 return install(store, model, staged, on_progress)
 

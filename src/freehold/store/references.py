@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 
 from freehold.errors import StoreError
-from freehold.store import catalogue
+from freehold.store import bundled, catalogue
 from freehold.store.manifest import sha256_in
 from freehold.store.names import is_path
 from freehold.store.ollama.image import image_name
@@ -61,6 +61,8 @@ def _prefixed(kind: str, rest: str, digest: str | None, registry: str) -> Source
 
 
 def _named(reference: str, digest: str | None, data_dir: Path | None) -> Source:
+    if reference == bundled.ESPEAK:
+        return bundled.FromInstall()
     if reference in STARTERS:
         if digest:
             raise StoreError("The digests of starter models are pinned.", "Leave --sha256 out.")
@@ -68,7 +70,7 @@ def _named(reference: str, digest: str | None, data_dir: Path | None) -> Source:
     known = catalogue.load(data_dir)
     if (entry := known.find(reference)) is not None:
         return of_entry(entry, digest)
-    near = difflib.get_close_matches(reference, STARTERS, n=1, cutoff=0.4) or known.near(reference)
+    near = difflib.get_close_matches(reference, [*STARTERS, bundled.ESPEAK], n=1, cutoff=0.4) or known.near(reference)
     hint = f"Did you mean {', '.join(near)}? " if near else ""
     raise StoreError(
         f"There is no model {reference[:80]!a}.", f"{hint}`freehold models` lists the catalogue. Also taken: {_KINDS}"

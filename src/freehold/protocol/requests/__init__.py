@@ -4,5 +4,6 @@ from freehold.protocol.requests.chat import ChatRequest
 from freehold.protocol.requests.common import Parsed, parse
 from freehold.protocol.requests.completion import CompletionRequest
 from freehold.protocol.requests.embedding import EmbeddingRequest
+from freehold.protocol.requests.speech import SpeechRequest
 
-__all__ = ["ChatRequest", "CompletionRequest", "EmbeddingRequest", "Parsed", "parse"]
+__all__ = ["ChatRequest", "CompletionRequest", "EmbeddingRequest", "Parsed", "SpeechRequest", "parse"]

@@ -1,0 +1,113 @@
+"""Speech: text to audio, and the voices there are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from freehold.errors import InvalidRequest
+from freehold.gateway.http import Json, read_json_body
+from freehold.gateway.models import find
+from freehold.gateway.relayed import Call, RelayedAnswer
+from freehold.gateway.services import Services
+from freehold.protocol.requests.common import Parsed, parse
+from freehold.protocol.requests.speech import SpeechRequest
+from freehold.protocol.speech import Order
+from freehold.protocol.voices import Voices, check_script, check_words
+from freehold.routing.catalog import Entry
+from freehold.routing.scheduler import Terms
+from freehold.routing.seat import lasting
+
+_PATH = "/v1/audio/speech"
+
+
+async def speech(services: Services, request: Request) -> Response:
+    raw = await read_json_body(request, services.settings.max_body_bytes)
+    parsed = parse(SpeechRequest, raw, unknown=services.settings.unknown_parameters)
+    entry = speaker(services, request, parsed.value.model)
+    value = parsed.value
+    order = Order(
+        input=value.input,
+        voice=value.voice,
+        response_format=value.response_format,
+        speed=value.speed,
+        stream_format=value.stream_format,
+    )
+    return await spoken(services, request, entry, parsed, order)
+
+
+def speaker(services: Services, request: Request, name: str) -> Entry:
+    """The speech model of that name. Raises InvalidRequest for one of another kind."""
+    entry = find(services, name)
+    request.scope["freehold.model"] = entry.manifest.name
+    entry.check()
+    if entry.manifest.task != "speech":
+        raise InvalidRequest(
+            f"The model {entry.manifest.name!r} does not speak; choose a speech model, such as tts-1.",
+            param="model",
+            code="invalid_value",
+        )
+    return entry
+
+
+async def spoken(services: Services, request: Request, entry: Entry, parsed: Parsed[Any], order: Order) -> Response:
+    """The answer to an order whose model is known. Raises InvalidRequest for a text that cannot be spoken with its voice."""
+    voices = Voices.of(entry.manifest.options)
+    _check_length(order.input, services.settings.speech.characters)
+    voice = voices.find(order.voice)
+    await asyncio.to_thread(_check_text, order, voices)
+    body = order.model_copy(update={"voice": voice.id}).model_dump_json(exclude_defaults=True).encode()
+    value = parsed.value
+    caller = request.client.host if request.client else ""
+    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
+    terms = Terms(1, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)
+    ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
+    headers = {"x-freehold-ignored": ignored} if ignored else {}
+    return RelayedAnswer(services, entry, Call(_PATH, body, headers), terms, contextlib.ExitStack())
+
+
+def _check_length(text: str, most: int) -> None:
+    if len(text) > most:
+        raise InvalidRequest(
+            f"Invalid 'input': string too long. Expected at most {most} characters (setting `speech.characters`), "
+            f"but got {len(text)} instead.",
+            param="input",
+            code="string_above_max_length",
+        )
+
+
+def _check_text(order: Order, voices: Voices) -> None:
+    check_words(order.input)
+    check_script(order.input, voices.find(order.voice), voices.all)
+
+
+async def list_voices(services: Services, request: Request) -> Response:
+    """The voices of all installed speech models. `variants` are, by model, what may follow a voice's name behind a plus."""
+    cards: list[dict[str, Any]] = []
+    variants: dict[str, list[str]] = {}
+    for entry in await asyncio.to_thread(lambda: list(services.catalog.entries())):
+        if entry.manifest.task == "speech":
+            voices = Voices.of(entry.manifest.options)
+            cards += [card(entry.manifest.name, voices, voice.id) for voice in voices.all]
+            if voices.variants:
+                variants[entry.manifest.name] = list(voices.variants)
+    return Json({"object": "list", "data": cards, "variants": variants})
+
+
+def card(model: str, voices: Voices, name: str) -> dict[str, Any]:
+    """A voice, described."""
+    voice = voices.find(name)
+    known = {"language": voice.language, "name": voice.name, "gender": voice.gender}
+    return {
+        "id": voice.id,
+        "object": "audio.voice",
+        "model": model,
+        **{key: text or None for key, text in known.items()},
+        "aliases": [*voice.also, *voices.openai_names(voice)],
+    }

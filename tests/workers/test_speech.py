@@ -1,0 +1,174 @@
+"""Speech through the gateway, by espeak-ng: the formats, decoded again, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from freehold.store.pull import pull
+from freehold.store.store import Store
+from tests.conftest import Server, fake_model, serving
+
+TEXT = "The quick brown fox jumps over the lazy dog. It was not amused."
+DECODABLE = ("mp3", "opus", "aac", "flac", "wav")
+
+
+@pytest.fixture(scope="module")
+def speech_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data = tmp_path_factory.mktemp("speech")
+    fake_model(data)
+    pull(Store(data), "espeak-ng", on_progress=lambda progress: None)
+    with serving(data, env={"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake"}) as running:
+        yield running
+
+
+def spoken(server: Server, **fields: Any) -> tuple[str, bytes]:
+    """(content type, audio)."""
+    body = {"model": "tts-1", "input": TEXT, "voice": "alloy", **fields}
+    request = urllib.request.Request(
+        server.root + "/v1/audio/speech", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return answer.headers["content-type"], answer.read()
+
+
+def refused(server: Server, **fields: Any) -> dict[str, Any]:
+    status, _, body = server.post("/v1/audio/speech", {"model": "tts-1", "input": TEXT, "voice": "alloy", **fields})
+    assert status == 400, body
+    return dict(body["error"])
+
+
+def decoded(audio: bytes) -> tuple[np.ndarray[Any, Any], int]:
+    """(samples from -1 to 1, samples a second)."""
+    with av.open(io.BytesIO(audio)) as container:
+        stream = container.streams.audio[0]
+        assert stream.channels == 1
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=stream.rate)
+        frames = [part for frame in container.decode(stream) for part in resampler.resample(frame)]
+        return np.concatenate([frame.to_ndarray()[0] for frame in frames]), stream.rate
+
+
+def seconds(audio: bytes) -> float:
+    samples, rate = decoded(audio)
+    return len(samples) / rate
+
+
+@pytest.mark.parametrize("kind", DECODABLE)
+def test_every_format_decodes_to_the_same_speech(speech_server: Server, kind: str) -> None:
+    media, audio = spoken(speech_server, response_format=kind)
+    samples, rate = decoded(audio)
+    assert media == {"mp3": "audio/mpeg", "opus": "audio/ogg"}.get(kind, f"audio/{kind}")
+    assert rate == (48_000 if kind == "opus" else 24_000)  # what Opus is always decoded to
+    assert 3 < len(samples) / rate < 8
+    assert np.sqrt(np.mean(samples**2)) > 0.02
+
+
+def test_mp3_is_what_one_gets_unasked(speech_server: Server) -> None:
+    assert spoken(speech_server)[0] == "audio/mpeg"
+
+
+def test_pcm_is_bare_samples_of_24_khz(speech_server: Server) -> None:
+    media, audio = spoken(speech_server, response_format="pcm")
+    wav = spoken(speech_server, response_format="wav")[1]
+    assert media == "audio/pcm"
+    assert abs(len(audio) - (len(wav) - 44)) < 2_000  # espeak-ng varies its pauses by a few samples
+    assert np.abs(np.frombuffer(audio, "<i2")).max() > 3_000
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 2, 4])
+def test_speed_is_honoured_within_a_quarter(speech_server: Server, speed: float) -> None:
+    usual = seconds(spoken(speech_server, response_format="flac")[1])
+    other = seconds(spoken(speech_server, response_format="flac", speed=speed)[1])
+    assert other == pytest.approx(usual / speed, rel=0.25)
+
+
+def test_events_carry_the_audio_and_its_usage(speech_server: Server) -> None:
+    import base64
+
+    media, raw = spoken(speech_server, stream_format="sse", response_format="wav")
+    events = [json.loads(line.removeprefix("data: ")) for line in raw.decode().split("\n\n") if line]
+    assert media.startswith("text/event-stream")
+    assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"}
+    audio = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
+    usage = events[-1]["usage"]
+    assert events[-1]["type"] == "speech.audio.done"
+    assert usage["input_tokens"] == len(TEXT)
+    assert usage["output_tokens"] == pytest.approx(20 * seconds(audio), abs=2)
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+
+
+def test_a_voice_is_named_by_openai_by_language_or_as_an_object(speech_server: Server) -> None:
+    plain = spoken(speech_server, response_format="pcm")[1]
+    for voice in ("nova", "en-GB", "en-us+f3", "de", {"id": "onyx"}):
+        other = spoken(speech_server, response_format="pcm", voice=voice)[1]
+        assert len(other) > 20_000
+        assert other[:40_000] != plain[:40_000]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"voice": "nobody"}, "voice"),
+        ({"voice": "en-us+nobody"}, "voice"),
+        ({"voice": {"id": 3}}, "voice"),
+        ({"voice": {"name": "alloy"}}, "voice"),
+        ({"input": ""}, "input"),
+        ({"input": " \n\t"}, "input"),
+        ({"input": "… !? …"}, "input"),
+        ({"input": "a" * 100_001}, "input"),
+        ({"input": "Привет, мир!"}, "voice"),
+        ({"input": "안녕하세요", "voice": "de"}, "voice"),
+        ({"response_format": "wma"}, "response_format"),
+        ({"speed": 0.2}, "speed"),
+        ({"speed": 4.5}, "speed"),
+        ({"speed": "fast"}, "speed"),
+        ({"instructions": "Whisper."}, "instructions"),
+        ({"stream_format": "websocket"}, "stream_format"),
+        ({"model": "fake"}, "model"),
+        ({"emotion": "joy"}, "emotion"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(speech_server: Server, fields: dict[str, Any], param: str) -> None:
+    error = refused(speech_server, **fields)
+    assert error["param"] == param
+    assert error["type"] == "invalid_request_error"
+
+
+def test_a_refusal_needs_no_worker(tmp_path: Path) -> None:
+    fake_model(tmp_path)
+    pull(Store(tmp_path), "espeak-ng", on_progress=lambda progress: None)
+    with serving(tmp_path, env={"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake"}) as server:
+        assert refused(server, voice="nobody")["param"] == "voice"
+        assert refused(server, input="東京")["param"] == "voice"
+        assert all(worker["model"] != "espeak-ng" for worker in server.get("/api/ps")[2]["workers"])
+
+
+def test_an_unknown_voice_is_answered_with_some_that_there_are(speech_server: Server) -> None:
+    message = refused(speech_server, voice="alloi")["message"]
+    assert "alloy" in message
+    assert "/v1/audio/voices" in message
+
+
+def test_a_text_in_another_script_is_pointed_to_a_voice_that_reads_it(speech_server: Server) -> None:
+    message = refused(speech_server, input="Привет, мир!")["message"]
+    assert "Cyrillic" in message
+    assert "ru" in message
+    assert len(spoken(speech_server, input="Привет, мир!", voice="ru")[1]) > 2_000
+
+
+def test_the_voices_are_listed(speech_server: Server) -> None:
+    _, _, body = speech_server.get("/v1/audio/voices")
+    voices = {voice["id"]: voice for voice in body["data"]}
+    assert len(voices) > 100
+    assert voices["en-gb"]["language"] == "en-gb"
+    assert voices["de"]["model"] == "espeak-ng"
+    assert "alloy" in voices["en-us"]["aliases"]
+    assert "f3" in body["variants"]["espeak-ng"]
