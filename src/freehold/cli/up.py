@@ -124,6 +124,20 @@ async def _start_models(services: Services, base: str) -> None:
         elif isinstance(result, BaseException):
             raise result
     _say(_welcome(services, base))
+    await _pull_later(services, settings.default_transcription)
+
+
+async def _pull_later(services: Services, name: str) -> None:
+    """Pulls a default model whose first request loads it. It may fail: all else goes on without it."""
+    from freehold.cli.progress import board
+
+    if not name or services.store.has(name) or not services.settings.starter:
+        return
+    with board() as progress:
+        try:
+            await _follow(services, services.pulls.begin(name), name, progress)
+        except FreeholdError as error:
+            print(f"warning: {name} is not available: {error}", file=sys.stderr, flush=True)
 
 
 def _install_bundled(services: Services) -> None:

@@ -12,7 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
-from freehold.gateway import catalogue, control, health, inference, loading, models, speech
+from freehold.gateway import audio, catalogue, control, health, inference, loading, models, speech
 from freehold.gateway.auth import HostCheck
 from freehold.gateway.dialects import OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
@@ -39,6 +39,8 @@ ROUTES = (
     Entry("POST", "/v1/embeddings", inference.embeddings),
     Entry("POST", "/v1/audio/speech", speech.speech),
     Entry("GET", "/v1/audio/voices", speech.list_voices),
+    Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
+    Entry("POST", "/v1/audio/translations", audio.translations),
     Entry("GET", "/v1/models", models.list_models),
     Entry("GET", "/v1/models/{model:path}", models.get_model),
     Entry("DELETE", "/v1/models/{model:path}", models.delete_model),

@@ -7,7 +7,14 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, SpeechRequest
+from freehold.protocol.requests import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    SpeechRequest,
+    TranscriptionRequest,
+    TranslationRequest,
+)
 from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Refused, Request, Treatment, treatment
 
 _ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
@@ -15,6 +22,8 @@ _ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
     ("POST /v1/completions", CompletionRequest),
     ("POST /v1/embeddings", EmbeddingRequest),
     ("POST /v1/audio/speech", SpeechRequest),
+    ("POST /v1/audio/transcriptions", TranscriptionRequest),
+    ("POST /v1/audio/translations", TranslationRequest),
 )
 _INTRODUCTION = """# Parameters
 

@@ -13,7 +13,7 @@ from freehold.hardware.gguf import Header, read_header
 from freehold.store.manifest import File, Manifest, Task
 from freehold.store.parts import merged
 from freehold.store.progress import OnProgress, Progress
-from freehold.store.staged import Staged
+from freehold.store.staged import Part, Staged
 from freehold.store.store import Store, digest_of
 
 _EMBEDDING_ONLY = frozenset(
@@ -31,21 +31,28 @@ def install(store: Store, model: str, staged: Staged, report: OnProgress) -> Man
     """
     report(Progress("install", 0, None))
     paths = {part: part.where(store) for part in staged.parts}
-    header, facts = described([paths[part] for part in staged.parts if part.role == "weights"])
+    files = [File(part.role, part.name, part.digest, path.stat().st_size) for part, path in paths.items()]
+    moved = {part.digest: part.path for part in staged.parts if part.path is not None}
+    if staged.terms.engine == "llama.cpp":
+        manifest = _of_gguf(model, staged, paths, files, moved)
+    else:
+        manifest = _manifest(model, staged, None, None, tuple(files))
+    if store.has(model) and _same(store.get(model), manifest):
+        return store.get(model)  # a server goes on with the worker that it has
+    return store.install(manifest, moved)
+
+
+def _of_gguf(model: str, staged: Staged, paths: Mapping[Part, Path], files: list[File], moved: dict[str, Path]) -> Manifest:
+    header, facts = described([path for part, path in paths.items() if part.role == "weights"])
     for part, path in paths.items():
         if part.role == "projector":
             check_projector(path)
         elif part.role == "draft":
             facts_of(read_header(path), path.stat().st_size)
-    files = [File(part.role, part.name, part.digest, path.stat().st_size) for part, path in paths.items()]
-    moved = {part.digest: part.path for part in staged.parts if part.path is not None}
     text = staged.template or (staged.fallback if facts.chat_template is None else None)
     if text is not None:
         files.append(_template(text, staged.folder, moved))
-    manifest = _manifest(model, staged, header, facts, tuple(files))
-    if store.has(model) and _same(store.get(model), manifest):
-        return store.get(model)  # a server goes on with the worker that it has
-    return store.install(manifest, moved)
+    return _manifest(model, staged, header, facts, tuple(files))
 
 
 def described(weights: list[Path]) -> tuple[Header, ModelFacts]:
@@ -87,17 +94,20 @@ def _template(text: str, folder: Path, moved: dict[str, Path]) -> File:
     return File("chat_template", path.name, digest, path.stat().st_size)
 
 
-def _manifest(model: str, staged: Staged, header: Header, facts: ModelFacts, files: tuple[File, ...]) -> Manifest:
+def _manifest(model: str, staged: Staged, header: Header | None, facts: ModelFacts | None, files: tuple[File, ...]) -> Manifest:
     terms = staged.terms
-    task = terms.task or task_of(facts)
-    speechless = task == "chat" and facts.chat_template is None and all(file.role != "chat_template" for file in files)
+    task = terms.task or (task_of(facts) if facts else None)
+    if task is None:
+        raise BadModelFile("The files do not say what the model is for.", "Choose a model of the catalogue: freehold models")
+    untold = facts is not None and facts.chat_template is None
+    speechless = task == "chat" and untold and all(file.role != "chat_template" for file in files)
     return Manifest(
         name=model,
         task=task,
-        engine="llama.cpp",
+        engine=terms.engine,
         files=files,
         source=terms.source,
-        license=terms.license or license_in(header.metadata),
+        license=terms.license or (license_in(header.metadata) if header else None),
         created=int(time.time()),
         facts=facts,
         sampling=terms.sampling,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from freehold.store.manifest import File, Manifest, Role, Task
+from freehold.store.manifest import Engine, File, Manifest, Role, Task
 from freehold.store.progress import OnProgress
 from freehold.store.store import Store
 
@@ -28,10 +28,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Terms:
-    """What is known of a model beside its files; `task` None leaves it to them. `notes` are for the user, after the pull."""
+    """What is known of a model beside its files; `task` None leaves it to them. Only files for llama.cpp tell what they are;
+    another `engine` needs a task. `notes` are for the user, after the pull."""
 
     source: str
     task: Task | None = None
+    engine: Engine = "llama.cpp"
     license: str | None = None
     description: str = ""
     sampling: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)

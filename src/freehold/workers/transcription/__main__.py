@@ -1,0 +1,36 @@
+"""Runs the worker (freehold.workers.serve)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from freehold.workers.serve import begin, serve
+
+_LONGEST = 8 * 3600  # seconds of audio in a request
+
+
+def main() -> None:
+    config = begin("freehold.workers.transcription")
+    from freehold.workers.transcription import families
+    from freehold.workers.transcription.http import Endpoints
+    from freehold.workers.transcription.recognise import Recogniser
+
+    if config.folder is None:
+        sys.exit("the model has no files")
+    try:
+        model = families.load(Path(config.folder), config.options, 1)
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"the model cannot be loaded: {error}")
+    # One thread a piece, and a piece for each thread: pieces need nothing of each other.
+    recogniser = Recogniser(model, config.threads)
+
+    async def ready() -> None:
+        await asyncio.to_thread(recogniser.warm)
+
+    serve(config, Endpoints(recogniser, float(config.options.get("max_seconds", _LONGEST))).routes, ready)
+
+
+if __name__ == "__main__":
+    main()

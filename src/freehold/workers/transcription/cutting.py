@@ -1,0 +1,105 @@
+"""From speech to pieces: what lies close together is recognised as one, which knows more context, and cut only at pauses."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from freehold.workers.transcription.decode import RATE
+from freehold.workers.transcription.vad import Samples, Span
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How pieces are made, in seconds: none gets longer than `longest` (unless one stretch of speech is), nor holds a pause
+    longer than `pause`; `first` is the longest that the first may be. `padding` is added at both ends."""
+
+    longest: float = 20.0
+    first: float = 20.0
+    pause: float = 2.0
+    padding: float = 0.25
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Samples to be recognised: the speech in them is from `start` to `end`, in seconds of the audio; `offset` is where the
+    samples begin."""
+
+    start: float
+    end: float
+    offset: float
+    samples: Samples
+
+
+class Tape:
+    """The last samples of an audio, by their number from the beginning."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Samples] = deque()
+        self._first = 0
+        self.length = 0
+
+    def add(self, samples: Samples) -> None:
+        self._pieces.append(samples)
+        self.length += len(samples)
+
+    def read(self, start: int, end: int) -> Samples:
+        """What of these is still there."""
+        at, found = self._first, []
+        for piece in self._pieces:
+            if at + len(piece) > start and at < end:
+                found.append(piece[max(0, start - at) : end - at])
+            at += len(piece)
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def forget(self, before: int) -> None:
+        while self._pieces and self._first + len(self._pieces[0]) <= before:
+            self._first += len(self._pieces.popleft())
+
+
+class Cutter:
+    """Joins the speech that a detector finds. `tape` holds the samples; what is no longer needed is taken off it."""
+
+    def __init__(self, cut: Cut, tape: Tape):
+        self._cut = cut
+        self._tape = tape
+        self._open: Span | None = None
+        self._done = 0  # samples before it are in a piece already
+
+    def add(self, span: Span) -> Iterator[Piece]:
+        """The piece that is complete because this speech does not belong to it."""
+        cut, group = self._cut, self._open
+        longest = cut.longest if self._done else cut.first
+        if group is None:
+            self._open = span
+        elif span.end - group.start <= longest * RATE and span.start - group.end <= cut.pause * RATE:
+            self._open = Span(group.start, span.end)
+        else:
+            yield self._piece(group, span.start)
+            self._open = span
+
+    def advance(self, quiet_since: int) -> Iterator[Piece]:
+        """The piece that is complete because nothing was said for long enough; there is no speech after `quiet_since`'s end
+        that has not been added."""
+        cut, group = self._cut, self._open
+        first = not self._done
+        if group is not None and (quiet_since - group.end > cut.pause * RATE or (first and cut.first < cut.longest)):
+            yield self._piece(group, quiet_since)
+            self._open = None
+        self._tape.forget((self._open.start if self._open else quiet_since) - 2 * RATE)
+
+    def end(self) -> Iterator[Piece]:
+        if self._open is not None:
+            yield self._piece(self._open, self._tape.length)
+            self._open = None
+
+    def _piece(self, group: Span, following: int) -> Piece:
+        """With padding, but without what belongs to the pieces beside it."""
+        padding = int(self._cut.padding * RATE)
+        start = max(self._done, group.start - padding, 0)
+        end = min(group.end + padding, max(group.end, following), self._tape.length)
+        self._done = end
+        return Piece(group.start / RATE, group.end / RATE, start / RATE, self._tape.read(start, end))

@@ -1,0 +1,146 @@
+"""OpenAI's transcription endpoints over one loaded model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, BinaryIO, TypeVar
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from freehold.errors import FreeholdError
+from freehold.protocol import sse, transcripts
+from freehold.protocol.requests.audio import ServerVad, TranscriptionRequest, TranslationRequest, parse_form
+from freehold.protocol.transcripts import Segment, Transcript
+from freehold.workers.serve import Refused
+from freehold.workers.transcription.cutting import Cut
+from freehold.workers.transcription.listening import Listening
+from freehold.workers.transcription.recognise import Recogniser
+from freehold.workers.transcription.vad import Sensitivity
+
+_LINE = 8.0  # seconds of a piece that becomes a line of subtitles
+_FIRST, _NEXT = 5.0, 12.0  # seconds of the pieces of a stream: its first words come early
+
+T = TypeVar("T", TranscriptionRequest, TranslationRequest)
+
+
+class Endpoints:
+    """`most` is how many seconds of audio a request may have."""
+
+    def __init__(self, recogniser: Recogniser, most: float):
+        self._recogniser = recogniser
+        self._most = most
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        return (
+            Route("/v1/audio/transcriptions", self._transcribe, methods=["POST"]),
+            Route("/v1/audio/translations", self._translate, methods=["POST"]),
+        )
+
+    async def _transcribe(self, request: Request) -> Response:
+        asked, file = await _read(request, TranscriptionRequest)
+        with contextlib.ExitStack() as unless:
+            unless.callback(file.close)
+            self._check(asked)
+            longest = _NEXT if asked.stream else self._longest(asked)
+            cut = Cut(longest, min(longest, _FIRST) if asked.stream else longest)
+            listening = self._listening(file, cut, asked.chunking_strategy)
+            unless.pop_all()
+        if asked.stream:
+            segments = listening.segments()
+            first = await asyncio.to_thread(_following, segments)  # a file that is none is refused with a status
+            return StreamingResponse(_events(listening, first, segments), media_type="text/event-stream")
+        return await _answer(request, listening, asked.form, asked.timestamp_granularities or ())
+
+    async def _translate(self, request: Request) -> Response:
+        asked, file = await _read(request, TranslationRequest)
+        if not self._recogniser.model.family.translates:
+            file.close()
+            raise Refused("This model does not translate; Whisper models do: freehold models whisper", param="model")
+        longest = self._longest(asked)
+        return await _answer(request, self._listening(file, Cut(longest, longest), None), asked.form, ())
+
+    def _check(self, asked: TranscriptionRequest) -> None:
+        """What only some models can."""
+        model = self._recogniser.model
+        if asked.words and not model.family.timed:
+            raise Refused(
+                "This model does not tell when each word is said; it has the times of segments.",
+                param="timestamp_granularities",
+                code="unsupported_value",
+            )
+        if asked.spoken and model.languages and asked.spoken not in model.languages:
+            known = ", ".join(model.languages)
+            raise Refused(
+                f"This model does not know the language {asked.spoken!r}; it knows: {known}.",
+                param="language" if asked.language else "languages",
+                code="unsupported_language",
+            )
+
+    def _longest(self, asked: TranscriptionRequest | TranslationRequest) -> float:
+        longest = self._recogniser.model.family.longest
+        return longest if asked.form in ("json", "text") else min(longest, _LINE)
+
+    def _listening(self, file: BinaryIO, cut: Cut, chunking: object) -> Listening:
+        sensitivity = Sensitivity()
+        if isinstance(chunking, ServerVad):
+            before = chunking.prefix_padding_ms / 1000
+            sensitivity = Sensitivity(chunking.threshold, chunking.silence_duration_ms / 1000)
+            cut = Cut(cut.longest, cut.first, cut.pause, before)
+        return Listening(file, self._recogniser, cut, sensitivity, self._most)
+
+
+async def _read(request: Request, kind: type[T]) -> tuple[T, BinaryIO]:
+    """The request, and its file, which is the caller's to close."""
+    async with request.form(max_files=1) as form:
+        given = form.get("file")
+        if not isinstance(given, UploadFile):
+            raise Refused("The file 'file' is required.", param="file", code="missing_required_parameter")
+        if not given.size:
+            raise Refused("The file is empty.", param="file", code="invalid_audio")
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        try:
+            asked = parse_form(kind, fields).value
+        except FreeholdError as error:
+            raise Refused(error.message, param=error.param, code=error.code, status=error.status) from None
+        return asked, os.fdopen(os.dup(given.file.fileno()), "rb")  # the form closes its own
+
+
+async def _answer(request: Request, listening: Listening, form: str, granularities: Sequence[str]) -> Response:
+    """The whole answer; a client that leaves ends the work for it."""
+    work = asyncio.create_task(asyncio.to_thread(lambda: list(listening.segments())))
+    gone: asyncio.Future[Any] = asyncio.ensure_future(request.receive())  # the body is read: only the client's leave can come
+    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel()
+    listening.stop()
+    segments = await work
+    language = next((each.language for each in segments if each.language), listening.recogniser.model.language)
+    whole = Transcript(segments, listening.heard, language)
+    body = await asyncio.to_thread(whole.render, form, granularities)
+    return Response(body, headers={"content-type": transcripts.CONTENT_TYPES[form]})
+
+
+async def _events(listening: Listening, segment: Segment | None, following: Iterator[Segment]) -> AsyncIterator[bytes]:
+    """A delta for each piece, then the end; what fails on the way ends it with an error event."""
+    text = ""
+    try:
+        while segment is not None:
+            longer = transcripts.joined((text, segment.text))
+            yield transcripts.delta(longer[len(text) :])
+            text = longer
+            segment = await asyncio.to_thread(_following, following)
+        yield transcripts.done(text, listening.heard)
+    except Refused as error:
+        yield sse.encode(error.envelope())
+    finally:
+        listening.stop()
+
+
+def _following(segments: Iterator[Segment]) -> Segment | None:
+    return next(segments, None)
