@@ -31,6 +31,7 @@ async def _fire(report: Judged, port: int, limit: float, rounds: int) -> None:
         "first token": lambda: _asked(port, chat(faults={"hang": True}, stream=True)),
         "whole answer": lambda: _asked(port, chat(faults={"hang": True})),
         "between two tokens": lambda: _asked(port, chat(faults={"tokens": 9, "token_delay_s": 30.0}, stream=True)),
+        "between two tokens, whole answer": lambda: _asked(port, chat(faults={"tokens": 9, "token_delay_s": 30.0})),
         "waiting for a turn": lambda: _queued(port, limit),
         "a request's head": lambda: _asked(port, whole[:40]),
         "a request's body": lambda: _asked(port, whole[:-5]),

@@ -185,7 +185,7 @@ class TimeoutSettings(_Section):
         300.0, description="Seconds a model may take to load; on a CPU at most 30, and one more for each 20 MB of its weights."
     )
     first_token: Seconds = Field(600.0, description="Seconds until the engine's first byte of an answer.")
-    idle: Seconds = Field(120.0, description="Seconds between two pieces of a streamed answer.")
+    idle: Seconds = Field(120.0, description="Seconds between two pieces of an answer, streamed or not.")
     write: Seconds = Field(60.0, description="Seconds a client may take to accept a piece; then it is cut off.")
     heartbeat: Seconds = Field(2.0, description="Seconds between two looks at a worker's health.")
     hang: Seconds = Field(8.0, description="Seconds without a sign of life after which a worker is replaced.")

@@ -119,7 +119,7 @@ def test_a_large_body_may_take_its_time_as_long_as_it_comes(impatient: Server) -
 def test_a_client_that_does_not_take_a_whole_answer_is_closed_in_the_end(impatient: Server) -> None:
     """A large answer waits in the server's memory until it is taken."""
     before = connections(impatient)
-    large = post(payload(directive(tokens=2_000_000), max_tokens=2_000_000))
+    large = post(payload(directive(tokens=10_000) + "x" * 1000, max_tokens=10_000))
     with Raw(impatient.port, large):
         until(lambda: impatient.metric("freehold_generations_total", outcome="completed") >= 1, 30)
         until(lambda: connections(impatient) <= before, 10)

@@ -189,7 +189,24 @@ def test_what_is_honoured_reaches_the_engine(fields: dict[str, Any], sent: dict[
 
 def test_nothing_else_reaches_the_engine() -> None:
     body = engine_body("chat", user="u", metadata={"a": "b"}, store=False, service_tier="auto", safety_identifier="s")
-    assert set(body) == {"messages", "max_tokens", "stream", "temperature"}
+    assert set(body) == {"messages", "max_tokens", "stream", "stream_options", "temperature"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "streamed"),
+    [
+        ("chat", {}, True),
+        ("chat", {"stream": True, "logprobs": True, "stop": "x"}, True),
+        ("chat", {"logprobs": True}, False),
+        ("chat", {"stop": ["x"]}, False),
+        ("chat", {"stop": []}, True),
+        ("completions", {"logprobs": 2}, True),
+        ("completions", {"stop": "x"}, False),
+    ],
+)
+def test_the_engine_is_asked_for_a_stream_where_that_says_all(kind: str, fields: dict[str, Any], streamed: bool) -> None:
+    body = engine_body(kind, **fields)
+    assert (body["stream"], "stream_options" in body) == (streamed, streamed)
 
 
 def test_choices_differ_by_their_seed() -> None:

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from freehold.errors import EngineBadResponse, FreeholdError
+from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 from freehold.fleet.client import Answer, EngineClient, Stream
 from freehold.gateway.stream import chunks_of
+from freehold.protocol.assemble import Assembly
 from freehold.protocol.engine_errors import from_engine
 from freehold.protocol.plan import Chunk, Plan
 from freehold.settings import TimeoutSettings
@@ -31,21 +32,36 @@ def parse_answer(answer: Answer, param: str, constraint: str = "grammar") -> dic
     return value
 
 
-async def call_all(client: EngineClient, plan: Plan, within: float) -> list[dict[str, Any]]:
+async def call_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings) -> list[dict[str, Any]]:
     """Whole answers to all of a plan's bodies, in their order. The first failure ends the others."""
     gate = asyncio.Semaphore(plan.concurrency)
 
-    async def one(body: bytes) -> dict[str, Any]:
+    async def one(call: int) -> dict[str, Any]:
         async with gate:
-            return parse_answer(await client.post(plan.path, body, within), plan.param, plan.constraint)
+            if plan.streamed:
+                return await _assembled(client, plan, call, timeouts)
+            answer = await client.post(plan.path, plan.bodies[call], timeouts.first_token)
+            return parse_answer(answer, plan.param, plan.constraint)
 
     if len(plan.bodies) == 1:
-        return [await one(plan.bodies[0])]
-    tasks = [asyncio.create_task(one(body)) for body in plan.bodies]
+        return [await one(0)]
+    tasks = [asyncio.create_task(one(call)) for call in range(len(plan.bodies))]
     try:
         return list(await asyncio.gather(*tasks))
     finally:
         await _ended(tasks)
+
+
+async def _assembled(client: EngineClient, plan: Plan, call: int, timeouts: TimeoutSettings) -> dict[str, Any]:
+    """One call's stream as the engine's whole answer: nothing of it is lost when the stream ends early, so that is an error."""
+    assembly = Assembly(plan.param, plan.constraint)
+    async with checked_stream(client, plan, call, timeouts) as stream:
+        while not assembly.complete:
+            data = await stream.read()
+            if not data:
+                raise WorkerDied("The model's worker ended in the middle of its answer.", reached=True)
+            assembly.feed(data)
+    return assembly.answer()
 
 
 async def stream_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings) -> AsyncGenerator[tuple[int, Chunk], None]:

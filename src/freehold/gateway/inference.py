@@ -129,7 +129,7 @@ class LeasedAnswer(Response):
         if plan.followed:
             await self._join(client, joiner, _unsent)
         else:
-            answers = await call_all(client, plan, self._services.settings.timeouts.first_token)
+            answers = await call_all(client, plan, self._services.settings.timeouts)
         if sum(map(len, plan.bodies)) > _MANY:
             body = await asyncio.to_thread(lambda: Json(joiner.whole(answers)).body)
         else:

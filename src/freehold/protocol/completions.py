@@ -10,7 +10,7 @@ from typing import Any
 from freehold.errors import ContextLengthExceeded, InvalidRequest
 from freehold.protocol.plan import Chunk, Echo, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.completion import CompletionRequest
-from freehold.protocol.requests.sampling import sampling_fields
+from freehold.protocol.requests.sampling import has_stops, sampling_fields
 from freehold.protocol.values import Target, Usage
 
 
@@ -49,12 +49,18 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
         bodies=bodies,
         concurrency=max(1, min(len(bodies), target.slots)),
         stream=bool(request.stream),
+        streamed=_streamed(request, target),
         include_usage=_shows_usage(request),
         relay=False,  # the engine's last text chunk carries the usage, and its ids are those of chats
         param="prompt",
         joiner=joiner,
         echo=echo,
     )
+
+
+def _streamed(request: CompletionRequest, target: Target) -> bool:
+    """Whether the engine is asked for a stream: as for chats, but that the log-probabilities of a text are all in it."""
+    return bool(request.stream or not has_stops(request, target))
 
 
 def _shows_usage(request: CompletionRequest) -> bool:
@@ -65,9 +71,9 @@ def _body(request: CompletionRequest, target: Target, prompt: str | list[int]) -
     body: dict[str, Any] = {
         "prompt": prompt,
         "max_tokens": min(request.limit, target.context),
-        "stream": bool(request.stream),
+        "stream": _streamed(request, target),
     }
-    if request.stream:
+    if body["stream"]:
         body["stream_options"] = {"include_usage": True}
     if request.logprobs is not None:
         body["logprobs"] = max(1, request.logprobs)  # the engine takes 0 as "none at all"

@@ -86,11 +86,12 @@ class Echoed:
 
 @dataclass(frozen=True)
 class Plan:
-    """`concurrency` is how many calls run at once, so how many slots are leased; `relay` says that the one call's stream may
-    pass unparsed, its usage event apart; `param` is what the engine's complaints about the prompt are about, `constraint` what
-    those about the answer's grammar are about; `images` must pass `check_images` before the engine sees them; `framing` is how
-    the joiner's chunks are written to a client that asked for a stream; `followed` says that the joiner must see a whole answer
-    grow as well, because it may know its end before the engine does: it is then given no answers in the end."""
+    """`concurrency` is how many calls run at once, so how many slots are leased; `stream` is what the client asked for,
+    `streamed` what the engine is asked for; `relay` says that the one call's stream may pass unparsed, its usage event apart;
+    `param` is what the engine's complaints about the prompt are about, `constraint` what those about the answer's grammar are
+    about; `images` must pass `check_images` before the engine sees them; `framing` is how the joiner's chunks are written to a
+    client that asked for a stream; `followed` says that the joiner must see a whole answer grow as well, as it may know its
+    end before the engine does: it is then given no answers in the end."""
 
     path: str
     bodies: tuple[bytes, ...]
@@ -103,6 +104,7 @@ class Plan:
     echo: Echo | None = None
     constraint: str = "grammar"
     images: tuple[Image, ...] = ()
+    streamed: bool = False
     framing: Framing = CHUNKS
     followed: bool = False
 

@@ -149,6 +149,11 @@ def sampling_fields(request: SamplingRequest, target: Target, choice: int) -> di
     return fields
 
 
+def has_stops(request: SamplingRequest, target: Target) -> bool:
+    """Whether an answer can end at a string, the request's or one of the model's own."""
+    return bool(request.stop if "stop" in request.model_fields_set else target.sampling.get("stop"))
+
+
 def _bias(token: int, bias: float, vocabulary: int) -> list[Any]:
     if token >= vocabulary:
         raise InvalidRequest(
