@@ -95,6 +95,11 @@ class Turn:
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._expects = False
+        if status == 101:
+            self._connection.transport.write(head(status, [*self._connection.default_headers, *headers]))
+            self._complete = True
+            self._connection.upgraded(self._scope["freehold.websocket"])
+            return
         closes = any(name == b"connection" and value == b"close" for name, value in headers)
         bare = self._scope["method"] == "HEAD" or status in {204, 304}
         if not bare and not any(name == b"content-length" for name, _ in headers):
