@@ -123,6 +123,8 @@ def test_a_voice_is_named_by_openai_by_language_or_as_an_object(speech_server: S
         ({"input": ""}, "input"),
         ({"input": " \n\t"}, "input"),
         ({"input": "… !? …"}, "input"),
+        ({"input": "😀 🎉"}, "input"),
+        ({"input": "<break time='1s'/>"}, "input"),
         ({"input": "a" * 100_001}, "input"),
         ({"input": "Привет, мир!"}, "voice"),
         ({"input": "안녕하세요", "voice": "de"}, "voice"),

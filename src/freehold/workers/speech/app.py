@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +18,7 @@ from freehold.protocol.speech import Order
 from freehold.protocol.voices import Voices, check_script, check_words
 from freehold.workers.serve import Refused, WorkerConfig
 from freehold.workers.speech.answer import SpokenAnswer, SpokenEvents
+from freehold.workers.speech.clean import clean, has_words
 from freehold.workers.speech.encode import FORMATS, encoder
 from freehold.workers.speech.engine import Engine, EngineFailed
 from freehold.workers.speech.speaking import Speaking, Speech
@@ -55,12 +57,24 @@ class Speaker:
             check_script(order.input, voice)
         except InvalidRequest as error:
             raise Refused(error.message, param=error.param, code=error.code) from None
-        speech = Speech(pieces(order.input), voice.speaker, order.speed)
+        speech = Speech(_texts(order.input, voice.language), voice.speaker, order.speed)
         encoding = encoder(order.response_format, self._engine.rate, order.sample_rate, order.bit_rate)
         speaking = Speaking(self._engine, speech, encoding)
         if order.stream_format == "sse":
             return SpokenEvents(speaking, self._gate, self._threads, self._engine.rate, len(order.input))
         return SpokenAnswer(speaking, FORMATS[order.response_format].media_type, self._gate, self._threads)
+
+
+def _texts(text: str, language: str) -> Iterator[str]:
+    """What is spoken of a text, piece by piece; nothing is done before the first is asked for, which a thread does.
+    Raises Refused when there is nothing."""
+    silent = True
+    for piece in pieces(clean(text, language)):
+        if has_words(piece):
+            silent = False
+            yield piece
+    if silent:
+        raise Refused("The input has no words to speak.", param="input")
 
 
 def _engine(config: WorkerConfig) -> Engine:
