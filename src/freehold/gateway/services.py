@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold.fleet.supervisor import Supervisor
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.middleware import Traffic
 from freehold.gateway.retry import Suspects
+from freehold.gateway.said import Spoken
 from freehold.routing.catalog import Catalog
 from freehold.routing.planner import Home, Planner
 from freehold.routing.pulls import Pulls
@@ -35,6 +36,7 @@ class Services:
     key: KeyCheck
     hosts: HostCheck
     suspects: Suspects
+    spoken: Spoken = field(default_factory=Spoken)
 
     async def close(self) -> None:
         """Ends what the server owns: pulls first, then workers."""

@@ -121,6 +121,27 @@ class ToolCall(Part):
     function: FunctionCall
 
 
+class SpokenAnswer(Part):
+    """An earlier answer that was spoken, by the id that it came with."""
+
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class VoiceId(Part):
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class AudioOutput(Part):
+    """How an answer is to be spoken."""
+
+    voice: Annotated[str, Field(min_length=1, max_length=100)] | VoiceId
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
+
+    @property
+    def name(self) -> str:
+        return self.voice if isinstance(self.voice, str) else self.voice.id
+
+
 class AssistantMessage(Part):
     """`reasoning_content` is what reasoning models thought, as many clients send it back; it is left out of the prompt."""
 
@@ -129,7 +150,7 @@ class AssistantMessage(Part):
     refusal: str | None = None
     name: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)] | None = None
-    audio: None = None
+    audio: SpokenAnswer | None = None
     function_call: None = None
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
