@@ -19,7 +19,7 @@ from freehold.protocol.requests.messages import (
     Tool,
     UserMessage,
 )
-from freehold.protocol.requests.sampling import has_stops, sampling_fields
+from freehold.protocol.requests.sampling import sampling_fields, streaming
 from freehold.protocol.values import Target, Usage
 
 _NEEDS = {"image_url": "vision", "input_audio": "audio_input", "file": "files"}
@@ -52,7 +52,7 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
         bodies=bodies,
         concurrency=min(choices, target.slots),
         stream=stream,
-        streamed=_streamed(request, target),
+        streamed=_streamed(request),
         include_usage=include_usage,
         relay=stream and choices == 1 and not forced and top is None,
         param="messages",
@@ -62,11 +62,10 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
     )
 
 
-def _streamed(request: ChatRequest, target: Target) -> bool:
+def _streamed(request: ChatRequest) -> bool:
     """Whether the engine is asked for a stream, which it ends sooner when its client leaves. What llama.cpp's stream lacks of
-    the whole answer: the log-probabilities of tokens without text, and, when the limit cuts the answer, the last token if a
-    stop string may have begun in it."""
-    return bool(request.stream or not (request.logprobs or has_stops(request, target)))
+    the whole answer: the log-probabilities of tokens without text."""
+    return bool(request.stream or not request.logprobs)
 
 
 def _constraint(request: ChatRequest) -> str:
@@ -81,10 +80,8 @@ def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dic
     body: dict[str, Any] = {
         "messages": _messages(request, target),
         "max_tokens": min(request.limit or target.max_output_tokens, target.context),
-        "stream": _streamed(request, target),
+        **streaming(request, target, _streamed(request)),
     }
-    if body["stream"]:
-        body["stream_options"] = {"include_usage": True}
     if request.logprobs:
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}  # the engine takes 0 as "none at all"
     if request.response_format is not None and request.response_format.type != "text":
