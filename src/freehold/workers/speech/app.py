@@ -45,7 +45,7 @@ class Speaker:
 
         voice = self._voices.all[0]
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, self._engine.speak, "Ready.", voice.speaker, 1.0, listen)
+        await loop.run_in_executor(self._threads, self._engine.speak, "Ready.", voice, 1.0, listen)
         if not heard:
             raise EngineFailed("the engine made no sound")
 
@@ -57,7 +57,7 @@ class Speaker:
             check_script(order.input, voice)
         except InvalidRequest as error:
             raise Refused(error.message, param=error.param, code=error.code) from None
-        speech = Speech(_texts(order.input, voice.language), voice.speaker, order.speed)
+        speech = Speech(_texts(order.input, voice.language, self._engine.longest), voice, order.speed)
         encoding = encoder(order.response_format, self._engine.rate, order.sample_rate, order.bit_rate)
         speaking = Speaking(self._engine, speech, encoding)
         if order.stream_format == "sse":
@@ -65,11 +65,11 @@ class Speaker:
         return SpokenAnswer(speaking, FORMATS[order.response_format].media_type, self._gate, self._threads)
 
 
-def _texts(text: str, language: str) -> Iterator[str]:
+def _texts(text: str, language: str, longest: int) -> Iterator[str]:
     """What is spoken of a text, piece by piece; nothing is done before the first is asked for, which a thread does.
     Raises Refused when there is nothing."""
     silent = True
-    for piece in pieces(clean(text, language)):
+    for piece in pieces(clean(text, language), longest):
         if has_words(piece):
             silent = False
             yield piece
@@ -78,9 +78,14 @@ def _texts(text: str, language: str) -> Iterator[str]:
 
 
 def _engine(config: WorkerConfig) -> Engine:
-    from freehold.workers.speech.espeak import Espeak
+    """The engine, with its model loaded. Each is imported only where it is used."""
+    if config.engine == "espeak-ng":
+        from freehold.workers.speech.espeak import Espeak
 
-    return Espeak()
+        return Espeak()
+    from freehold.workers.speech.sherpa import loaded
+
+    return loaded(config.folder, str(config.options.get("family", "")), config.threads)
 
 
 def _parsed(body: bytes) -> Order:

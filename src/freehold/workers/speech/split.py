@@ -22,18 +22,18 @@ _CLAUSE = re.compile(rf"[,;:—–،؛]+{_CLOSERS}\s+|[，、；：]+{_CLOSERS}\
 _BLANK = re.compile(r"\s+")
 
 
-def pieces(text: str) -> Iterator[str]:
-    """All of the text, in order: joined, the pieces are the text again. None is longer than LONGEST, or empty."""
+def pieces(text: str, longest: int = LONGEST) -> Iterator[str]:
+    """All of the text, in order: joined, the pieces are the text again. None is longer than `longest`, or empty."""
     start = 0
     while start < len(text):
-        end = _end(text, start, first=start == 0)
+        end = _end(text, start, longest, first=start == 0)
         yield text[start:end]
         start = end
 
 
-def _end(text: str, start: int, *, first: bool) -> int:
+def _end(text: str, start: int, longest: int, *, first: bool) -> int:
     """Where the piece that begins at `start` ends: a sentence's end; of a long one a clause's, else a blank, else anywhere."""
-    reach = min(len(text), start + LONGEST)
+    reach = min(len(text), start + longest)
     sentence = _sentence_end(text, start, reach)
     if sentence is not None and (not first or sentence - start <= _FIRST):
         return sentence
