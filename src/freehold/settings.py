@@ -38,6 +38,7 @@ CHAT_ALIASES = (
     "gpt-3.5-turbo",
     "gpt-3.5-turbo-instruct",
 )
+CLAUDE_ALIASES = ("claude-*",)  # their names carry dates
 EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 TRANSCRIPTION_ALIASES = (
     "whisper-1",
@@ -52,7 +53,7 @@ CHAT_DEFAULT, EMBEDDING_DEFAULT = "@chat", "@embedding"
 TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT = "@transcription", "@speech", "@image"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(CHAT_ALIASES, CHAT_DEFAULT),
+        **dict.fromkeys((*CHAT_ALIASES, *CLAUDE_ALIASES), CHAT_DEFAULT),
         **dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT),
         **dict.fromkeys(TRANSCRIPTION_ALIASES, TRANSCRIPTION_DEFAULT),
         **dict.fromkeys(SPEECH_ALIASES, SPEECH_DEFAULT),
@@ -224,7 +225,7 @@ class Settings(_Section):
     aliases: dict[str, str] = Field(
         default_factory=lambda: dict(BUILT_IN),
         description="Names that stand for a model. `@chat`, `@embedding`, `@transcription`, `@speech` and `@image` are the "
-        "defaults above. Given entries are added "
+        "defaults above; a name that ends in `*` stands for all that begin so. Given entries are added "
         'to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
     )
     starter: bool = Field(True, description="Whether `freehold up` pulls the default models when they are missing.")
@@ -395,7 +396,7 @@ def markdown() -> str:
             case "data_dir":
                 default = "the user's data folder"
             case "aliases":
-                default = "OpenAI's names, below"
+                default = "OpenAI's and Anthropic's names, below"
             case _:
                 default = f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`"
         rows.append(f"| `{key}` | {default} | `{_environment_name(key)}` | {field.description} |")

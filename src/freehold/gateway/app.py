@@ -12,9 +12,9 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
-from freehold.gateway import audio, catalogue, control, health, inference, loading, models, speech
+from freehold.gateway import audio, catalogue, control, health, inference, loading, messages, models, speech
 from freehold.gateway.auth import HostCheck
-from freehold.gateway.dialects import OPENAI, Dialect, by_path
+from freehold.gateway.dialects import ANTHROPIC, OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
 from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
@@ -41,6 +41,8 @@ ROUTES = (
     Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
     Entry("POST", "/v1/audio/translations", audio.translations),
+    Entry("POST", "/v1/messages", messages.messages, dialect=ANTHROPIC),
+    Entry("POST", "/v1/messages/count_tokens", messages.count_tokens, dialect=ANTHROPIC),
     Entry("GET", "/v1/models", models.list_models),
     Entry("GET", "/v1/models/{model:path}", models.get_model),
     Entry("DELETE", "/v1/models/{model:path}", models.delete_model),

@@ -23,15 +23,20 @@ class KeyCheck:
         self._digest = hashlib.sha256(key.encode()).digest() if key else None
 
     def __call__(self, headers: Headers) -> None:
-        """Raises Unauthenticated unless the bearer token is the key; without a configured key, any caller passes."""
+        """Raises Unauthenticated unless the bearer token is the key, or what stands in `x-api-key`, as Anthropic's clients have
+        it; without a configured key, any caller passes."""
         if self._digest is None:
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        given = [token.strip() if scheme.lower() == "bearer" else "", headers.get("x-api-key", "").strip()]
+        if not any(given):
             raise Unauthenticated("You did not give an API key. Send it as a header: Authorization: Bearer YOUR_KEY.")
-        given = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
-        if not hmac.compare_digest(given, self._digest):
+        if not any(self._is_key(token, self._digest) for token in given):
             raise Unauthenticated("The API key is not the one this server was started with.")
+
+    @staticmethod
+    def _is_key(token: str, digest: bytes) -> bool:
+        return hmac.compare_digest(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest(), digest)
 
 
 class HostCheck:

@@ -37,6 +37,7 @@ from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Lease, Terms
 from freehold.routing.seat import lasting
 
+Planner = Callable[[Any, Target], Plan]
 _MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
 
 
@@ -52,11 +53,21 @@ async def embeddings(services: Services, request: Request) -> Response:
     return await answer(services, request, EmbeddingRequest, embedding_plan)
 
 
-async def answer(services: Services, request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
-    """All that needs no worker: what is wrong with a request is said before it waits for anything."""
+async def answer(
+    services: Services,
+    request: Request,
+    kind: Any,
+    planner: Planner,
+    *,
+    resolve: Callable[[Services, str], Entry] = find,
+    made: type[LeasedAnswer] | None = None,
+) -> Response:
+    """All that needs no worker: what is wrong with a request is said before it waits for anything. Another dialect has a
+    `planner` of its own, and may have its own way to `resolve` names and its own kind of answer, which is then `made`."""
+    made = made or LeasedAnswer
     raw = await read_json_body(request, services.settings.max_body_bytes)
     parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
-    entry = find(services, parsed.value.model)
+    entry = resolve(services, parsed.value.model)
     request.scope["freehold.model"] = entry.manifest.name
     entry.check()
     ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
@@ -70,9 +81,9 @@ async def answer(services: Services, request: Request, kind: Any, planner: Calla
     terms = _terms(request, parsed.value, entry, plan)
     if voiced:
         return VoicedAnswer(
-            services, parsed.value, terms, lambda heard: LeasedAnswer(services, entry, planner(heard, target), terms, headers)
+            services, parsed.value, terms, lambda heard: made(services, entry, planner(heard, target), terms, headers)
         )
-    return LeasedAnswer(services, entry, plan, terms, headers)
+    return made(services, entry, plan, terms, headers)
 
 
 def _terms(request: Request, value: BodyRequest, entry: Entry, plan: Plan) -> Terms:

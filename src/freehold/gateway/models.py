@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from freehold.errors import Conflict, InvalidRequest, ModelNotFound, ModelPulling
+from freehold.gateway.dialects import speaks_anthropic
 from freehold.gateway.http import Json
 from freehold.gateway.services import Services
+from freehold.protocol.anthropic.models import model_info, model_page
 from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
 
@@ -77,11 +79,12 @@ async def list_models(services: Services, request: Request) -> Response:
         raise InvalidRequest("The parameter 'all' is true or false.", param="all")
     entries = await asyncio.to_thread(lambda: list(services.catalog.entries(everything == "true")))  # headers may be read
     cards = [model_card(services, entry) for entry in entries]
-    return Json({"object": "list", "data": cards})
+    return Json(model_page(cards) if speaks_anthropic(request.headers) else {"object": "list", "data": cards})
 
 
 async def get_model(services: Services, request: Request) -> Response:
-    return Json(model_card(services, find(services, request.path_params["model"])))
+    card = model_card(services, find(services, request.path_params["model"]))
+    return Json(model_info(card) if speaks_anthropic(request.headers) else card)
 
 
 async def delete_model(services: Services, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import InvalidRequest
@@ -26,8 +27,9 @@ _NEEDS = {"image_url": "vision", "input_audio": "audio_input", "file": "files"}
 _ENGINE_ONLY = ("timings", "__verbose")
 
 
-def chat_plan(request: ChatRequest, target: Target) -> Plan:
-    """Raises InvalidRequest for what this model cannot do."""
+def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = MappingProxyType({})) -> Plan:
+    """`beside` are fields of the engine that no chat request has, for other dialects. Raises InvalidRequest for what this
+    model cannot do."""
     if "chat" not in target.capabilities:
         raise InvalidRequest(
             f"The model {target.name!r} does not chat; it makes embeddings: use /v1/embeddings.",
@@ -36,7 +38,7 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
         )
     choices = request.n or 1
     forced = _forced(request)
-    common = _common(request, target, forced)
+    common = _common(request, target, forced) | dict(beside)
     bodies = together(encode(common | sampling_fields(request, target, choice)) for choice in range(choices))
     stream = bool(request.stream)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
