@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from freehold.errors import MethodNotAllowed, NotFound
 from freehold.gateway import audio, catalogue, control, health, inference, loading, messages, models, speech
 from freehold.gateway.auth import HostCheck
-from freehold.gateway.dialects import ANTHROPIC, OPENAI, Dialect, by_path
+from freehold.gateway.dialects import ANTHROPIC, ELEVENLABS, OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
 from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
@@ -41,6 +41,9 @@ ROUTES = (
     Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
     Entry("POST", "/v1/audio/translations", audio.translations),
+    Entry("POST", "/v1/text-to-speech/{voice}", speech.text_to_speech, dialect=ELEVENLABS),
+    Entry("POST", "/v1/text-to-speech/{voice}/stream", speech.text_to_speech, dialect=ELEVENLABS),
+    Entry("GET", "/v1/voices", speech.elevenlabs_voices, dialect=ELEVENLABS),
     Entry("POST", "/v1/messages", messages.messages, dialect=ANTHROPIC),
     Entry("POST", "/v1/messages/count_tokens", messages.count_tokens, dialect=ANTHROPIC),
     Entry("GET", "/v1/models", models.list_models),
