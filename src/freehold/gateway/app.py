@@ -16,6 +16,7 @@ from freehold.gateway import audio, catalogue, control, health, inference, loadi
 from freehold.gateway.auth import HostCheck
 from freehold.gateway.dialects import ANTHROPIC, ELEVENLABS, OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
+from freehold.gateway.realtime import doors as realtime
 from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
 
@@ -29,7 +30,7 @@ class Entry:
     method: str
     path: str
     handler: Handler
-    access: Literal["key", "open"] = "key"
+    access: Literal["key", "open", "own"] = "key"
     dialect: Dialect = OPENAI
 
 
@@ -41,6 +42,8 @@ ROUTES = (
     Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
     Entry("POST", "/v1/audio/translations", audio.translations),
+    Entry("GET", "/v1/realtime", realtime.connect, access="own"),
+    Entry("POST", "/v1/realtime/client_secrets", realtime.client_secrets),
     Entry("POST", "/v1/text-to-speech/{voice}", speech.text_to_speech, dialect=ELEVENLABS),
     Entry("POST", "/v1/text-to-speech/{voice}/stream", speech.text_to_speech, dialect=ELEVENLABS),
     Entry("GET", "/v1/voices", speech.elevenlabs_voices, dialect=ELEVENLABS),

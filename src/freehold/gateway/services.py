@@ -10,6 +10,7 @@ from pathlib import Path
 from freehold.fleet.supervisor import Supervisor
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.middleware import Traffic
+from freehold.gateway.realtime.lobby import Lobby
 from freehold.gateway.retry import Suspects
 from freehold.gateway.said import Spoken
 from freehold.routing.catalog import Catalog
@@ -36,6 +37,7 @@ class Services:
     key: KeyCheck
     hosts: HostCheck
     suspects: Suspects
+    lobby: Lobby
     spoken: Spoken = field(default_factory=Spoken)
 
     async def close(self) -> None:
@@ -70,6 +72,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         key=KeyCheck(settings),
         hosts=HostCheck(settings),
         suspects=Suspects(),
+        lobby=Lobby(),
     )
     telemetry.watch(lambda: _gauges(services))
     return services
@@ -77,6 +80,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
 
 def _gauges(services: Services) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
     yield "freehold_requests_active", "Requests being answered.", {}, services.traffic.active
+    yield "freehold_realtime_sessions", "Realtime sessions that are open.", {}, services.lobby.sessions
     for model, load in services.scheduler.loads().items():
         labels = {"model": model}
         yield "freehold_leases", "Slots taken by requests.", labels, load.taken
