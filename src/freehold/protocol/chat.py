@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import InvalidRequest
@@ -20,16 +19,15 @@ from freehold.protocol.requests.messages import (
     Tool,
     UserMessage,
 )
-from freehold.protocol.requests.sampling import sampling_fields, streaming
+from freehold.protocol.requests.sampling import has_stops, sampling_fields
 from freehold.protocol.values import Target, Usage
 
 _NEEDS = {"image_url": "vision", "input_audio": "audio_input", "file": "files"}
 _ENGINE_ONLY = ("timings", "__verbose")
 
 
-def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = MappingProxyType({})) -> Plan:
-    """`beside` are fields of the engine that no chat request has, for other dialects. Raises InvalidRequest for what this
-    model cannot do."""
+def chat_plan(request: ChatRequest, target: Target) -> Plan:
+    """Raises InvalidRequest for what this model cannot do."""
     if "chat" not in target.capabilities:
         raise InvalidRequest(
             f"The model {target.name!r} does not chat; it makes embeddings: use /v1/embeddings.",
@@ -38,7 +36,7 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
         )
     choices = request.n or 1
     forced = _forced(request)
-    common = _common(request, target, forced) | dict(beside)
+    common = _common(request, target, forced)
     bodies = together(encode(common | sampling_fields(request, target, choice)) for choice in range(choices))
     stream = bool(request.stream)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -54,7 +52,7 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
         bodies=bodies,
         concurrency=min(choices, target.slots),
         stream=stream,
-        streamed=_streamed(request),
+        streamed=_streamed(request, target),
         include_usage=include_usage,
         relay=stream and choices == 1 and not forced and top is None,
         param="messages",
@@ -64,10 +62,11 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
     )
 
 
-def _streamed(request: ChatRequest) -> bool:
+def _streamed(request: ChatRequest, target: Target) -> bool:
     """Whether the engine is asked for a stream, which it ends sooner when its client leaves. What llama.cpp's stream lacks of
-    the whole answer: the log-probabilities of tokens without text."""
-    return bool(request.stream or not request.logprobs)
+    the whole answer: the log-probabilities of tokens without text, and, when the limit cuts the answer, the last token if a
+    stop string may have begun in it."""
+    return bool(request.stream or not (request.logprobs or has_stops(request, target)))
 
 
 def _constraint(request: ChatRequest) -> str:
@@ -82,8 +81,10 @@ def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dic
     body: dict[str, Any] = {
         "messages": _messages(request, target),
         "max_tokens": min(request.limit or target.max_output_tokens, target.context),
-        **streaming(request, target, _streamed(request)),
+        "stream": _streamed(request, target),
     }
+    if body["stream"]:
+        body["stream_options"] = {"include_usage": True}
     if request.logprobs:
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}  # the engine takes 0 as "none at all"
     if request.response_format is not None and request.response_format.type != "text":

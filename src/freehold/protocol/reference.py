@@ -10,27 +10,31 @@ from pydantic.fields import FieldInfo
 from freehold.protocol.requests import (
     ChatRequest,
     CompletionRequest,
+    EditFields,
+    EditRequest,
     EmbeddingRequest,
+    GenerationRequest,
     SpeechRequest,
     TranscriptionRequest,
     TranslationRequest,
+    VariationFields,
 )
-from freehold.protocol.requests.anthropic import CountRequest, MessagesRequest
 from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Refused, Request, Treatment, treatment
 
 _ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
     ("POST /v1/completions", CompletionRequest),
     ("POST /v1/embeddings", EmbeddingRequest),
-    ("POST /v1/messages", MessagesRequest),
-    ("POST /v1/messages/count_tokens", CountRequest),
     ("POST /v1/audio/speech", SpeechRequest),
     ("POST /v1/audio/transcriptions", TranscriptionRequest),
     ("POST /v1/audio/translations", TranslationRequest),
+    ("POST /v1/images/generations", GenerationRequest),
+    ("POST /v1/images/edits", EditRequest),
+    ("POST /v1/images/variations", VariationFields),
 )
 _INTRODUCTION = """# Parameters
 
-Every documented parameter of these endpoints, and what becomes of it. *Honoured* does what its API's documentation says.
+Every documented parameter of OpenAI's endpoints, and what becomes of it. *Honoured* does what OpenAI's documentation says.
 *Accepted* has no effect on the answer by its own definition. *Refused* is a 400 that names the parameter and says what to
 do; values that ask for nothing pass, so that clients which always send them keep working. A field that is not here is a 400
 as with OpenAI, or, with the setting `unknown_parameters = "ignore"`, left out and named in the header `x-freehold-ignored`.
@@ -47,6 +51,9 @@ def markdown() -> str:
         parts += list(_rows(model, extras=False))
     parts += ["", "## Freehold's own parameters", "", "For all of these endpoints.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(EmbeddingRequest, extras=True)]
+    parts += ["", "## Freehold's own parameters for pictures", "", "`strength` is for edits and variations.", ""]
+    own = [row for row in _rows(EditFields, extras=True) if row not in set(_rows(EmbeddingRequest, extras=True))]
+    parts += ["| parameter | values | note |", "|---|---|---|", *own]
     parts += ["", "## llama.cpp's sampling parameters", "", "For chat and text completions.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(ChatRequest, extras=True)]
     return "\n".join(parts)
