@@ -116,5 +116,5 @@ def _written(folder: Path) -> Iterator[Case]:
     yield Case(f"{names[1]}, no flash attention", half, 512, 2, knobs=Knobs(2, 2, flash_attention="off"))
     yield Case(names[2], repacked, 2048, 2, copied=True)
     yield Case(names[3], windows, 8192, 2)
-    yield Case(names[4], vectors, 512, 2, task="embedding")
+    yield Case(names[4], vectors, 4096, 2, task="embedding")
     yield Case(names[5], experts, 4096, 4)

@@ -50,7 +50,7 @@ def measure(weights: Path, plan: Plan, shape: Shape, task: Literal["chat", "embe
     """
     with tempfile.TemporaryDirectory(prefix="fh-fit-") as folder:
         deployment = Deployment("measured", task, "llama.cpp", plan, "auto", weights)
-        with _worker(deployment, Path(folder) / "w.sock") as (pid, address):
+        with worker(deployment, Path(folder) / "w.sock") as (pid, address):
             asked = _ask_all(address, deployment, shape.vocab)
             Path(f"/proc/{pid}/clear_refs").write_text("1", encoding="ascii")
             _ask_all(address, deployment, shape.vocab)
@@ -60,7 +60,8 @@ def measure(weights: Path, plan: Plan, shape: Shape, task: Literal["chat", "embe
 
 
 @contextlib.contextmanager
-def _worker(deployment: Deployment, address: Path) -> Iterator[tuple[int, Path]]:
+def worker(deployment: Deployment, address: Path) -> Iterator[tuple[int, Path]]:
+    """A worker that is ready: its process id, and its socket."""
     start = launch(deployment, address)
     with (address.parent / "log").open("wb") as log:
         child = subprocess.Popen(start.argv, env=dict(start.env), stdin=subprocess.PIPE, stdout=log, stderr=log)
@@ -80,7 +81,7 @@ def _worker(deployment: Deployment, address: Path) -> Iterator[tuple[int, Path]]
 
 def _healthy(address: Path) -> bool:
     with contextlib.suppress(OSError, HTTPException):
-        return _call(address, "GET", "/health", None, 5.0)[0] == 200
+        return call(address, "GET", "/health", None, 5.0)[0] == 200
     return False
 
 
@@ -90,7 +91,8 @@ def _ask_all(address: Path, deployment: Deployment, vocab: int) -> int:
     The KV cache need not be filled: the engine writes all of it when it starts. Where slots keep checkpoints, each has a talk
     of several turns. Returns the tokens of the longest request.
     """
-    batch = deployment.plan.knobs.ubatch if deployment.task == "chat" else max(512, deployment.context)
+    whole = deployment.task == "embedding" and not deployment.plan.splits
+    batch = max(512, deployment.context) if whole else deployment.plan.knobs.ubatch
     longest = min(deployment.context - 16, batch + 32)
     tokens = [(number * 7919) % (vocab - 2) + 1 for number in range(deployment.context)]
 
@@ -102,7 +104,7 @@ def _ask_all(address: Path, deployment: Deployment, vocab: int) -> int:
             else:
                 limits = {"n_predict": 4, "ignore_eos": True, "cache_prompt": turn > 0, "id_slot": slot}
                 path, body = "/completion", {"prompt": given, **limits}
-            status, answer = _call(address, "POST", path, body, _ANSWERED_WITHIN)
+            status, answer = call(address, "POST", path, body, _ANSWERED_WITHIN)
             if status != 200:
                 raise RuntimeError(f"{path} is answered {status}: {answer[:500]!r}")
 
@@ -111,7 +113,8 @@ def _ask_all(address: Path, deployment: Deployment, vocab: int) -> int:
     return longest
 
 
-def _call(address: Path, method: str, path: str, body: Any, seconds: float) -> tuple[int, bytes]:
+def call(address: Path, method: str, path: str, body: Any, seconds: float) -> tuple[int, bytes]:
+    """Status and body of a worker's answer."""
     connection = HTTPConnection("localhost", timeout=seconds)
     connection.sock = socket(AF_UNIX, SOCK_STREAM)
     with contextlib.closing(connection):

@@ -99,11 +99,11 @@ async def worker(port: int, model: str) -> dict[str, Any]:
     return next(row for row in (await get(port, "/api/ps"))["workers"] if row["model"] == model)
 
 
-async def idle(port: int, model: str, within: float = 30.0, pause: float = 0.005) -> float:
-    """Seconds until nobody holds or awaits one of a model's slots."""
+async def idle(port: int, model: str, within: float = 30.0, pause: float = 0.005, others: int = 0) -> float:
+    """Seconds until nobody, but for `others`, holds or awaits one of a model's slots."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while (row := await worker(port, model))["busy"] or row["queued"]:
+    while (row := await worker(port, model))["busy"] > others or row["queued"]:
         if loop.time() - began > within:
             raise TimeoutError(f"{model} is still busy after {within} s")
         await asyncio.sleep(pause)

@@ -13,6 +13,7 @@
     │   ├── RequestTimeout          408   a head or a body that does not come
     │   ├── PayloadTooLarge         413
     │   ├── UnsupportedMediaType    415
+    │   ├── UpgradeRequired         426
     │   ├── HeadersTooLarge         431
     │   └── NotSupported            501
     ├── Unavailable             try again later: carries retry_after
@@ -135,6 +136,13 @@ class PayloadTooLarge(RequestError):
 class UnsupportedMediaType(RequestError):
     status = 415
     code = "unsupported_media_type"
+
+
+class UpgradeRequired(RequestError):
+    """The route is a WebSocket, and the request does not offer one."""
+
+    status = 426
+    code = "upgrade_required"
 
 
 class NotSupported(RequestError):

@@ -38,6 +38,7 @@ CHAT_ALIASES = (
     "gpt-3.5-turbo",
     "gpt-3.5-turbo-instruct",
 )
+CLAUDE_ALIASES = ("claude-*",)  # their names carry dates
 EMBEDDING_ALIASES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 TRANSCRIPTION_ALIASES = (
     "whisper-1",
@@ -48,13 +49,24 @@ TRANSCRIPTION_ALIASES = (
 )
 SPEECH_ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2")
+REALTIME_ALIASES = (
+    "gpt-realtime",
+    "gpt-realtime-mini",
+    "gpt-realtime-1.5",
+    "gpt-realtime-2",
+    "gpt-realtime-2.1",
+    "gpt-realtime-2.1-mini",
+    "gpt-4o-realtime-preview",
+    "gpt-4o-mini-realtime-preview",
+)
+LIVE_ALIASES = ("gpt-live-transcribe", "gpt-realtime-whisper")
 CHAT_DEFAULT, EMBEDDING_DEFAULT = "@chat", "@embedding"
 TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT = "@transcription", "@speech", "@image"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(CHAT_ALIASES, CHAT_DEFAULT),
+        **dict.fromkeys((*CHAT_ALIASES, *CLAUDE_ALIASES, *REALTIME_ALIASES), CHAT_DEFAULT),
         **dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT),
-        **dict.fromkeys(TRANSCRIPTION_ALIASES, TRANSCRIPTION_DEFAULT),
+        **dict.fromkeys(TRANSCRIPTION_ALIASES + LIVE_ALIASES, TRANSCRIPTION_DEFAULT),
         **dict.fromkeys(SPEECH_ALIASES, SPEECH_DEFAULT),
         **dict.fromkeys(IMAGE_ALIASES, IMAGE_DEFAULT),
     }
@@ -180,6 +192,11 @@ class SourceSettings(_Section):
     )
 
 
+class RealtimeSettings(_Section):
+    sessions: int = Field(32, ge=0, le=10_000, description="Realtime sessions at a time; one more is answered 429.")
+    duration: Seconds = Field(3600.0, description="Seconds that a realtime session may last.")
+
+
 class TimeoutSettings(_Section):
     load: Seconds = Field(
         300.0, description="Seconds a model may take to load; on a CPU at most 30, and one more for each 20 MB of its weights."
@@ -227,7 +244,7 @@ class Settings(_Section):
     aliases: dict[str, str] = Field(
         default_factory=lambda: dict(BUILT_IN),
         description="Names that stand for a model. `@chat`, `@embedding`, `@transcription`, `@speech` and `@image` are the "
-        "defaults above. Given entries are added "
+        "defaults above; a name that ends in `*` stands for all that begin so. Given entries are added "
         'to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
     )
     starter: bool = Field(True, description="Whether `freehold up` pulls the default models when they are missing.")
@@ -254,6 +271,7 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     images: ImageSettings = ImageSettings()
     speech: SpeechSettings = SpeechSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()
@@ -398,7 +416,7 @@ def markdown() -> str:
             case "data_dir":
                 default = "the user's data folder"
             case "aliases":
-                default = "OpenAI's names, below"
+                default = "OpenAI's and Anthropic's names, below"
             case _:
                 default = f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`"
         rows.append(f"| `{key}` | {default} | `{_environment_name(key)}` | {field.description} |")

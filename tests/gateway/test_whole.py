@@ -98,6 +98,11 @@ async def both(client: EngineClient, path: str, fields: dict[str, Any]) -> tuple
         (CHAT, {"temperature": 1.5, "seed": 3, "max_tokens": 100}),  # any bytes at all
         (TEXT, {"prompt": "x", "temperature": 1.5, "seed": 4, "max_tokens": 100, "logprobs": 3}),
         (TEXT, {"prompt": [5, 6, 7], "max_tokens": 1} | says("abc")),
+        (CHAT, says("one two three") | {"stop": [" three"], "timings_per_token": True}),
+        (CHAT, says("one two three") | {"stop": ["three four"], "timings_per_token": True, "max_tokens": 5}),
+        (CHAT, says("one two three") | {"stop": ["two three four"], "timings_per_token": True, "max_tokens": 9}),
+        (TEXT, says("one two three") | {"prompt": "x", "stop": ["two three four"], "timings_per_token": True, "max_tokens": 9}),
+        (TEXT, says("one two three") | {"prompt": "x", "stop": ["never"], "timings_per_token": True}),
         (TEXT, {"prompt": "x", "logprobs": 2} | says("")),
         (TEXT, {"prompt": "x", "logprobs": 2} | says(" one two, Grüße 🎉")),
     ],
@@ -137,15 +142,19 @@ async def test_what_the_stream_does_not_say_is_no_part_of_an_answer(thinker: Eng
 
 
 @pytest.mark.parametrize("fields", [{"stop": "sky taller"}, {"stop": "sky taller", "n": 2}])
-def test_what_only_a_whole_answer_says_is_asked_for_whole(server: Server, fields: dict[str, Any]) -> None:
+def test_what_the_engine_holds_back_at_the_limit_is_asked_for_again(server: Server, fields: dict[str, Any]) -> None:
     """The limit cuts in the middle of what may become the stop string."""
+    before = server.metric("freehold_tokens_total", kind="completion")
     for limit in range(1, 6):
         status, _, answer = server.chat("x", temperature=0, max_tokens=limit, **says("sky tall"), **fields)
         assert status == 200, answer
         for choice in answer["choices"]:
             assert choice["message"]["content"] == "sky tall"[: len(choice["message"]["content"])] != ""
         said = answer["choices"][0]["message"]["content"]
+        assert answer["usage"]["completion_tokens"] == limit * len(answer["choices"])
     assert said.startswith("sky")
+    made = sum(range(1, 6)) * fields.get("n", 1)
+    assert server.metric("freehold_tokens_total", kind="completion") - before == made, "counted once, though made twice"
 
 
 def test_the_end_of_a_chat_has_a_log_probability_too(server: Server) -> None:

@@ -103,6 +103,15 @@ def test_a_plan_is_within_a_tenth_of_what_a_starter_model_uses(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's page counts are Linux's")
+def test_a_decoder_that_embeds_reads_long_texts_in_batches_and_pays_for_no_more(tmp_path: Path) -> None:
+    """A row of its vocabulary for every token of a text would be 0.8 GB here."""
+    build = Build("vectors", "qwen3", 4, 256, 4, 2, 64, 512, 50_000, tied=True, more={"pooling_type": 3})
+    found = compare(Case(build.name, write(build, tmp_path), 4096, 2, task="embedding", knobs=SMALL))
+    assert 0.9 <= found.ratio <= 1.1, found
+    assert found.used < 250 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's page counts are Linux's")
 @pytest.mark.parametrize(
     "build",
     [

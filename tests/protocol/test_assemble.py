@@ -124,6 +124,26 @@ def test_what_is_no_chunk_is_a_bad_response(event: bytes) -> None:
         assembly.answer()
 
 
+def test_an_end_that_the_engine_held_back_is_known_to_lack() -> None:
+    def lacks(told: int | None, finish: str) -> bool:
+        assembly, (first, *rest) = Assembly("messages", "grammar"), chat({"content": "a"}, finish=finish)
+        timings = {} if told is None else {"timings": {"predicted_n": told}}
+        for chunk in (first | timings, *rest):
+            assembly.feed(sse.encode(chunk))
+        assert "timings" not in assembly.answer()
+        return assembly.lacks
+
+    made = USAGE["completion_tokens"]
+    assert lacks(made - 1, "length")
+    assert not lacks(made, "length")
+    assert not lacks(made - 1, "stop"), "the end of a text has no piece of its own"
+    assert not lacks(None, "length")
+    assembly = Assembly("messages", "grammar")
+    for chunk in chat({"role": "assistant", "content": None}, finish="length"):
+        assembly.feed(sse.encode(chunk | {"timings": {"predicted_n": made}}))
+    assert assembly.lacks, "nothing was said"
+
+
 @pytest.mark.parametrize("chunks", [[], chat()[-1:], chat({"content": "a"})[:1]])
 def test_an_end_before_the_end_is_an_error(chunks: list[Any]) -> None:
     with pytest.raises(FreeholdError):

@@ -229,15 +229,17 @@ def test_nothing_else_reaches_the_engine() -> None:
         ("chat", {}, True),
         ("chat", {"stream": True, "logprobs": True, "stop": "x"}, True),
         ("chat", {"logprobs": True}, False),
-        ("chat", {"stop": ["x"]}, False),
+        ("chat", {"stop": ["x"]}, True),
         ("chat", {"stop": []}, True),
         ("completions", {"logprobs": 2}, True),
-        ("completions", {"stop": "x"}, False),
+        ("completions", {"stop": "x"}, True),
+        ("completions", {"stop": "x", "logprobs": 2}, False),
     ],
 )
 def test_the_engine_is_asked_for_a_stream_where_that_says_all(kind: str, fields: dict[str, Any], streamed: bool) -> None:
     body = engine_body(kind, **fields)
     assert (body["stream"], "stream_options" in body) == (streamed, streamed)
+    assert body.get("timings_per_token", False) == (streamed and bool(fields.get("stop")) and "stream" not in fields)
 
 
 def test_choices_differ_by_their_seed() -> None:

@@ -47,13 +47,21 @@ def test_the_idle_model_that_was_unused_longest_makes_room_and_no_more_than_need
 
 
 def test_a_model_that_was_just_asked_is_given_a_moment_if_it_usually_is_asked_within_a_load_of_the_newcomer() -> None:
-    often = look(wanted("new", load_seconds=2.0), model("old", unused=0.5, gap=0.1))
+    new, old = wanted("new", load_seconds=2.0), model("old", unused=0.5, gap=0.1, stayed=60)
+    often = look(new, old)
     assert (often.actions, often.again_in) == ((), 0.1 * 12 - 0.5)
-    assert look(wanted("new", load_seconds=2.0), model("old", unused=1.3, gap=0.1)).actions == (
-        Evict("old", "new needs its memory"),
-    )
+    assert look(new, replace(old, unused=1.3)).actions == (Evict("old", "new needs its memory"),)
     seldom = look(wanted("new", load_seconds=2.0), model("old", unused=0.0, gap=3.0))
     assert seldom.actions == (Evict("old", "new needs its memory"),)
+
+
+def test_that_moment_begins_when_who_waited_for_another_model_can_ask_again() -> None:
+    new, old = wanted("new", load_seconds=2.0), model("old", unused=5.0, gap=0.1, stayed=60)
+    loading, arrived = model("other", state="loading"), model("other", leased=1, stayed=0.2)
+    assert look(new, old, loading) == Decision()  # its load could not begin yet
+    assert look(new, old, arrived) == Decision((), 0.1 * 12 - 0.2)
+    assert look(replace(new, waited=TURN), old, loading).actions == (Evict("old", "new needs its memory"),)
+    assert look(new, replace(old, gap=3.0), loading).actions == (Evict("old", "new needs its memory"),)
 
 
 def test_a_model_with_a_lease_is_let_go_on_for_a_turn_then_closed_and_never_ended() -> None:

@@ -368,7 +368,7 @@ def fewest_evictions(wanted: Sequence[str], clients: int, places: int) -> int:
 
 async def test_models_that_share_too_little_room_leave_seldom_while_clients_keep_coming() -> None:
     """24 clients ask for one of three models each time, at random; there is room for two. A scheduler that knew the future
-    would need three evictions; this one waits a moment before it takes an idle model for done."""
+    would need three evictions; this one waits a moment before it takes an idle model for done, and hardly needs more."""
     evictions = minimum = 0
     for seed in range(3):
         workers = Workers(load_seconds=0.1)
@@ -386,7 +386,7 @@ async def test_models_that_share_too_little_room_leave_seldom_while_clients_keep
         assert workers.most == 2
         evictions += leases.evictions
         minimum += fewest_evictions(wanted, 24, 2)
-    assert evictions <= 2 * minimum
+    assert evictions <= 1.3 * minimum
 
 
 async def test_a_model_that_fits_only_alone_waits_for_all_others_and_what_never_fits_is_refused_with_figures() -> None:

@@ -131,6 +131,7 @@ class Web:
     one_at_a_time: bool = False  # a second request at the same time is answered 429
     refused: int = 0
     busy: threading.Lock = field(default_factory=threading.Lock)
+    count: threading.Lock = field(default_factory=threading.Lock)
     routes: dict[str, Callable[[str, dict[str, str]], tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
@@ -239,7 +240,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _write(self, web: Web, body: bytes) -> None:
         self.wfile.write(body)
         self.wfile.flush()
-        web.sent += len(body)
+        with web.count:
+            web.sent += len(body)
 
 
 @contextlib.contextmanager

@@ -12,10 +12,11 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
-from freehold.gateway import audio, catalogue, control, health, images, inference, loading, models, speech
+from freehold.gateway import audio, catalogue, control, health, images, inference, loading, messages, models, speech
 from freehold.gateway.auth import HostCheck
-from freehold.gateway.dialects import OPENAI, Dialect, by_path
+from freehold.gateway.dialects import ANTHROPIC, ELEVENLABS, OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
+from freehold.gateway.realtime import doors as realtime
 from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
 
@@ -29,7 +30,7 @@ class Entry:
     method: str
     path: str
     handler: Handler
-    access: Literal["key", "open"] = "key"
+    access: Literal["key", "open", "own"] = "key"
     dialect: Dialect = OPENAI
 
 
@@ -41,6 +42,13 @@ ROUTES = (
     Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
     Entry("POST", "/v1/audio/translations", audio.translations),
+    Entry("GET", "/v1/realtime", realtime.connect, access="own"),
+    Entry("POST", "/v1/realtime/client_secrets", realtime.client_secrets),
+    Entry("POST", "/v1/text-to-speech/{voice}", speech.text_to_speech, dialect=ELEVENLABS),
+    Entry("POST", "/v1/text-to-speech/{voice}/stream", speech.text_to_speech, dialect=ELEVENLABS),
+    Entry("GET", "/v1/voices", speech.elevenlabs_voices, dialect=ELEVENLABS),
+    Entry("POST", "/v1/messages", messages.messages, dialect=ANTHROPIC),
+    Entry("POST", "/v1/messages/count_tokens", messages.count_tokens, dialect=ANTHROPIC),
     Entry("POST", "/v1/images/generations", images.generations),
     Entry("POST", "/v1/images/edits", images.edits),
     Entry("POST", "/v1/images/variations", images.variations),

@@ -11,7 +11,7 @@ from typing import Any
 from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 from freehold.fleet.client import Answer, EngineClient, Stream
 from freehold.gateway.stream import chunks_of
-from freehold.protocol.assemble import Assembly
+from freehold.protocol.assemble import Assembly, unstreamed
 from freehold.protocol.engine_errors import from_engine
 from freehold.protocol.plan import Chunk, Plan
 from freehold.settings import TimeoutSettings
@@ -53,7 +53,7 @@ async def call_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings) 
 
 
 async def _assembled(client: EngineClient, plan: Plan, call: int, timeouts: TimeoutSettings) -> dict[str, Any]:
-    """One call's stream as the engine's whole answer: nothing of it is lost when the stream ends early, so that is an error."""
+    """One call's stream as the engine's whole answer. One that may lack its end is dropped, and asked for again, whole."""
     assembly = Assembly(plan.param, plan.constraint)
     async with checked_stream(client, plan, call, timeouts) as stream:
         while not assembly.complete:
@@ -61,6 +61,9 @@ async def _assembled(client: EngineClient, plan: Plan, call: int, timeouts: Time
             if not data:
                 raise WorkerDied("The model's worker ended in the middle of its answer.", reached=True)
             assembly.feed(data)
+    if assembly.lacks:
+        answer = await client.post(plan.path, unstreamed(plan.bodies[call]), timeouts.first_token)
+        return parse_answer(answer, plan.param, plan.constraint)
     return assembly.answer()
 
 

@@ -2,7 +2,8 @@
 
 Uvicorn accepts and closes; this is the protocol it is given instead of its own, which waits for ever for a head, has no limit
 on its size, forgets a running request when the client that pipelined another leaves, and drops the body of a request that
-offers to upgrade (as Java's client does).
+offers to upgrade (as Java's client does). A request that offers a WebSocket carries it as `freehold.websocket` in its scope;
+the bytes of a connection whose request was answered with 101 are that socket's.
 """
 
 from __future__ import annotations
@@ -14,43 +15,29 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import httptools
-import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.server import ServerState
 
-from freehold.errors import FreeholdError, HeadersTooLarge, InvalidRequest, RequestTimeout, TooManyConnections
+from freehold.errors import FreeholdError, RequestTimeout, TooManyConnections
+from freehold.gateway.heads import MOST_HEAD, address, hold_little, malformed, offers_websocket, size, too_large, too_much_ahead
 from freehold.gateway.http import error_response
 from freehold.gateway.turn import Turn, head
-from freehold.settings import HttpSettings
-from freehold.telemetry import Telemetry, log
+from freehold.gateway.websocket import WebSocket
+from freehold.telemetry import log
 
-_MOST_HEAD = 64 * 1024  # bytes of request line and headers, of trailers, and of what may be sent ahead of an answer
+if TYPE_CHECKING:
+    from freehold.gateway.server import ServerConfig
+
 _MOST_AHEAD = 32  # requests that wait for the answers to those before them
 _MOST_BODY_HELD = 64 * 1024  # bytes of body that wait for the handler before the client is made to wait
 _LEAST_RATE = 16 * 1024  # bytes a second that a body must bring, beyond `body_timeout`
-# Bytes that the kernel keeps to be sent. By itself it would grow to 4 MiB for a client that takes nothing, and the time such
-# a client is given would begin when all of it is full.
-_MOST_UNSENT = 128 * 1024
 _LINGER = 5.0  # seconds that are left to a client for reading an answer while it still sends
 _NO_LINGER = struct.pack("ii", 1, 0)
 _SPARE = 256  # connections above the limit that get an answer saying so
-
-
-class ServerConfig(uvicorn.Config):
-    """What uvicorn hands to each connection. `most` is the number of connections served at a time."""
-
-    def __init__(self, app: ASGIApp, limits: HttpSettings, most: int, write_timeout: float, telemetry: Telemetry):
-        super().__init__(
-            app, http=Connection, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
-        )
-        self.limits = limits
-        self.most = most
-        self.write_timeout = write_timeout
-        self.telemetry = telemetry
 
 
 class Connection(asyncio.Protocol):
@@ -73,9 +60,10 @@ class Connection(asyncio.Protocol):
         self._idle = False  # between two requests
         self._refusal: FreeholdError | None = None  # to be said after the running answer
         self._deaf = False  # nothing more is read from this client
-        self._reading = True
+        self.reading = True
         self._unframed = 0  # bytes since the last piece of a body
         self._upgrade = False
+        self._socket: WebSocket | None = None
         self._body_until = 0.0
         self._writable = asyncio.Event()
         self._writable.set()
@@ -84,10 +72,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._server, self._client = (_address(transport, name) for name in ("sockname", "peername"))
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            with contextlib.suppress(OSError):
-                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
+        self._server, self._client = (address(transport, name) for name in ("sockname", "peername"))
+        hold_little(transport)
         self._state.connections.add(self)  # type: ignore[arg-type]
         if len(self._state.connections) > self._config.most + _SPARE:
             self.cut()
@@ -107,11 +93,15 @@ class Connection(asyncio.Protocol):
         for turn in (self._turn, self._incoming):
             if turn is not None:
                 turn.leave()
+        if self._socket is not None:
+            self._socket.lost()
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if self._turn is not None and self._incoming is not self._turn:
+        if self._socket is not None:
+            self._socket.feed(data)
+        elif self._turn is not None and self._incoming is not self._turn:
             self._keep(data)
         else:
             self._feed(data)
@@ -125,13 +115,15 @@ class Connection(asyncio.Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+        if self._socket is not None:
+            self._socket.resume()
 
     def _keep(self, data: bytes) -> None:
         """Keeps what a client sends before it has its answer. Reading goes on, for that tells when the client leaves."""
         self._ahead += data
-        if len(self._ahead) > _MOST_HEAD:
+        if len(self._ahead) > MOST_HEAD:
             self._ahead.clear()
-            self._deaf, self._refusal = True, _too_much_ahead()
+            self._deaf, self._refusal = True, too_much_ahead()
 
     def _feed(self, data: bytes) -> None:
         if self._idle:
@@ -141,15 +133,17 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if self._upgrade:
+            if self._upgrade and self._turn is None and offers_websocket(self._method, self._headers):
+                self._with_socket(data[upgrade.args[0] :])
+            elif self._upgrade:
                 self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             ours = error.__context__
-            self._malformed(ours if isinstance(ours, FreeholdError) else _malformed("What was sent is not HTTP/1.1."))
+            self._malformed(ours if isinstance(ours, FreeholdError) else malformed("What was sent is not HTTP/1.1."))
         if self._deaf:
             return
-        if self._unframed > _MOST_HEAD:
-            self._malformed(_too_large())
+        if self._unframed > MOST_HEAD:
+            self._malformed(too_large())
         elif self._timer is None and self._turn is None:
             self._await(self._limits.header_timeout, self._head_late)
         elif self._timer is None and self._incoming is self._turn is not None:
@@ -159,11 +153,25 @@ class Connection(asyncio.Protocol):
         """An offered upgrade is not taken: the request is read again without it, for the parser has left its body out."""
         self._upgrade, self._unframed = False, 0
         if self._method == b"CONNECT":
-            self._malformed(_malformed("This server is no proxy."))
+            self._malformed(malformed("This server is no proxy."))
             return
         self._parser = httptools.HttpRequestParser(self)
         headers = b"".join(b"%b: %b\r\n" % pair for pair in self._headers if pair[0] != b"upgrade")
         self._feed(b"%b %b HTTP/1.1\r\n%b\r\n" % (self._method, self._url, headers) + rest)
+
+    def _with_socket(self, rest: bytes) -> None:
+        """Answers a request that offers a WebSocket. Until the answer is there, what comes after it waits."""
+        self._upgrade, self._unframed = False, 0
+        if size(self._headers) + len(self._url) > MOST_HEAD:
+            self._malformed(too_large())
+            return
+        scope = self._scope()
+        scope["freehold.websocket"] = WebSocket(self, self._url.decode("ascii", "replace"), self._headers)
+        turn = Turn(self, scope, keep_alive=False, expects=False)
+        turn.feed_end()
+        self._start(turn)
+        if rest:
+            self._keep(rest)
 
     def _malformed(self, error: FreeholdError) -> None:
         """Ends the connection for what cannot be read: at once, or after the answer to what came before it."""
@@ -179,9 +187,8 @@ class Connection(asyncio.Protocol):
     # The parser's side.
 
     def on_message_begin(self) -> None:
-        self._url = b""
+        self._url, self._complete_head = b"", False
         self._headers: list[tuple[bytes, bytes]] = []
-        self._complete_head = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -196,10 +203,10 @@ class Connection(asyncio.Protocol):
         if self._parser.should_upgrade():
             self._upgrade = True
             return
-        if self._unframed > _MOST_HEAD and _size(self._headers) + len(self._url) > _MOST_HEAD:
-            raise _too_large()
+        if self._unframed > MOST_HEAD and size(self._headers) + len(self._url) > MOST_HEAD:
+            raise too_large()
         if len(self._next) >= _MOST_AHEAD:
-            raise _too_much_ahead()
+            raise too_much_ahead()
         scope = self._scope()
         expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers)
         # Whether the body follows an unanswered Expect is the client's choice: only a new connection is unambiguous.
@@ -215,9 +222,8 @@ class Connection(asyncio.Protocol):
         if self._incoming is None:
             return
         self._body_until += len(piece) / _LEAST_RATE
-        if self._incoming.feed(piece) > _MOST_BODY_HELD and self._reading:
-            self._reading = False
-            self.transport.pause_reading()
+        if self._incoming.feed(piece) > _MOST_BODY_HELD:
+            self.pause_reading()
 
     def on_message_complete(self) -> None:
         if self._upgrade:
@@ -252,14 +258,36 @@ class Connection(asyncio.Protocol):
     def default_headers(self) -> list[tuple[bytes, bytes]]:
         return self._state.default_headers
 
+    @property
+    def can_write(self) -> bool:
+        """Whether the client takes what it is sent."""
+        return self._writable.is_set()
+
+    def write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def upgraded(self, socket: WebSocket) -> None:
+        """The connection is a WebSocket from now on."""
+        self._socket = socket
+        ahead, self._ahead = bytes(self._ahead), bytearray()
+        if self._deaf:  # too much was sent ahead
+            self.cut()
+        socket.begin(ahead)
+
     async def writable(self) -> None:
         """Waits while the client does not take what it was sent; that ends with the connection after the write timeout."""
         if not self._writable.is_set():
             await self._writable.wait()
 
+    def pause_reading(self) -> None:
+        if self.reading and not self.transport.is_closing():
+            self.reading = False
+            self.transport.pause_reading()
+
     def resume_reading(self) -> None:
-        if not self._reading and not self.transport.is_closing():
-            self._reading = True
+        if not self.reading and not self.transport.is_closing():
+            self.reading = True
             self.transport.resume_reading()
 
     def answered(self, turn: Turn) -> None:
@@ -291,10 +319,18 @@ class Connection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Called by uvicorn when the server ends."""
-        if self._turn is None:
+        if self._socket is not None:
+            self._socket.shutdown()
+        elif self._turn is None:
             self._end()
         else:
             self._turn.keep_alive = False
+
+    def end(self, *, by_client: bool) -> None:
+        """Ends a WebSocket, in the client's time where it still sends."""
+        self._deaf = not by_client
+        self.resume_reading()
+        self._end()
 
     def _start(self, turn: Turn) -> None:
         self._rest()
@@ -310,7 +346,9 @@ class Connection(asyncio.Protocol):
         log("connection refused", reason=reason)
         answer = error_response(error)
         identity = (b"x-request-id", f"req_{secrets.token_hex(12)}".encode())
-        self.transport.write(head(error.status, [*self.default_headers, *answer.raw_headers, identity, _CLOSE]))
+        self.transport.write(
+            head(error.status, [*self.default_headers, *answer.raw_headers, identity, (b"connection", b"close")])
+        )
         self.transport.write(bytes(answer.body))
         self._deaf = True  # and whatever it still sends is read away: a reset would take the answer from it
         self._end()
@@ -360,27 +398,3 @@ class Connection(asyncio.Protocol):
             return
         self._timer = None
         self._malformed(RequestTimeout("The request's body did not come in time.", code="body_timeout"))
-
-
-_CLOSE = (b"connection", b"close")
-
-
-def _malformed(message: str) -> InvalidRequest:
-    return InvalidRequest(message, code="malformed_request")
-
-
-def _too_large() -> HeadersTooLarge:
-    return HeadersTooLarge(f"The request's head is larger than {_MOST_HEAD:,} bytes, the limit.")
-
-
-def _too_much_ahead() -> HeadersTooLarge:
-    return HeadersTooLarge("Too much was sent ahead of an answer.")
-
-
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
-
-
-def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:
-    found = transport.get_extra_info(name)
-    return (str(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) > 1 else None

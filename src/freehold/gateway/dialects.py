@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from freehold.errors import FreeholdError
+from freehold.protocol import elevenlabs
+from freehold.protocol.anthropic import errors as anthropic
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,27 @@ class Dialect:
 
 
 OPENAI = Dialect(lambda error, identity: error.envelope())
+ANTHROPIC = Dialect(anthropic.envelope, "request-id")
+ELEVENLABS = Dialect(elevenlabs.envelope, "request-id")
 ByScope = Callable[[Scope], Dialect]
+_VERSION = b"anthropic-version"  # a header that all of Anthropic's clients send, and no others
 
 
 def by_path(dialects: Mapping[str, Dialect]) -> ByScope:
-    """The dialect of what was asked for: that of the path."""
+    """The dialect of what was asked for: that of the path, up to a part that varies, or of the client where it says which
+    it speaks."""
+    beginnings = {path.partition("{")[0]: own for path, own in dialects.items() if "{" in path and own is not OPENAI}
+
+    def of(path: str) -> Dialect:
+        return next((own for beginning, own in beginnings.items() if path.startswith(beginning)), OPENAI)
 
     def dialect(scope: Scope) -> Dialect:
-        return dialects.get(scope["path"], OPENAI)
+        own = dialects.get(scope["path"]) or of(scope["path"])
+        return ANTHROPIC if own is OPENAI and any(name == _VERSION for name, _ in scope["headers"]) else own
 
     return dialect
+
+
+def speaks_anthropic(headers: Headers) -> bool:
+    """Whether a request that several dialects have comes from a client of Anthropic's."""
+    return _VERSION.decode() in headers

@@ -20,6 +20,7 @@ from freehold.errors import (
     MethodNotAllowed,
     PayloadTooLarge,
     UnsupportedMediaType,
+    UpgradeRequired,
 )
 
 _CONTROL = 2**20  # bytes of a control route's body: a few names
@@ -43,6 +44,8 @@ def error_response(error: FreeholdError, body: Mapping[str, Any] | None = None) 
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, UpgradeRequired):
+        headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     return Json(error.envelope() if body is None else body, status_code=error.status, headers=headers)
 
 

@@ -23,6 +23,7 @@ from freehold.gateway.models import find, served_as
 from freehold.gateway.retry import Result, Retry
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Meter, Outgoing, relay
+from freehold.gateway.voiced import VoicedAnswer
 from freehold.protocol.chat import chat_plan
 from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
@@ -31,10 +32,12 @@ from freehold.protocol.plan import Chunk, Echoed, Joiner, Plan
 from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
 from freehold.protocol.requests.common import Request as BodyRequest
 from freehold.protocol.values import Target
+from freehold.protocol.voiced import has_sound, unheard
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Lease, Terms
 from freehold.routing.seat import lasting
 
+Planner = Callable[[Any, Target], Plan]
 _MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
 
 
@@ -50,20 +53,37 @@ async def embeddings(services: Services, request: Request) -> Response:
     return await answer(services, request, EmbeddingRequest, embedding_plan)
 
 
-async def answer(services: Services, request: Request, kind: Any, planner: Callable[[Any, Target], Plan]) -> Response:
-    """All that needs no worker: what is wrong with a request is said before it waits for anything."""
+async def answer(
+    services: Services,
+    request: Request,
+    kind: Any,
+    planner: Planner,
+    *,
+    resolve: Callable[[Services, str], Entry] = find,
+    made: type[LeasedAnswer] | None = None,
+) -> Response:
+    """All that needs no worker: what is wrong with a request is said before it waits for anything. Another dialect has a
+    `planner` of its own, and may have its own way to `resolve` names and its own kind of answer, which is then `made`."""
+    made = made or LeasedAnswer
     raw = await read_json_body(request, services.settings.max_body_bytes)
     parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
-    entry = find(services, parsed.value.model)
+    entry = resolve(services, parsed.value.model)
     request.scope["freehold.model"] = entry.manifest.name
     entry.check()
     ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
     headers = {"x-freehold-ignored": ignored} if ignored else {}
-    plan = planner(parsed.value, served_as(services, entry))
+    target = served_as(services, entry)
+    voiced = isinstance(parsed.value, ChatRequest) and has_sound(parsed.value)
+    plan = planner(unheard(parsed.value, services.spoken.get) if voiced else parsed.value, target)
     if plan.images:
         limits = services.settings.images
         await asyncio.to_thread(check_images, plan.images, ImageLimits(limits.count, limits.bytes, limits.pixels))
-    return LeasedAnswer(services, entry, plan, _terms(request, parsed.value, entry, plan), headers)
+    terms = _terms(request, parsed.value, entry, plan)
+    if voiced:
+        return VoicedAnswer(
+            services, parsed.value, terms, lambda heard: made(services, entry, planner(heard, target), terms, headers)
+        )
+    return made(services, entry, plan, terms, headers)
 
 
 def _terms(request: Request, value: BodyRequest, entry: Entry, plan: Plan) -> Terms:

@@ -27,9 +27,13 @@ class Traffic:
 
     def __init__(self) -> None:
         self.active = 0
-        self.draining = False
+        self.turned_away = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def draining(self) -> bool:
+        return self.turned_away.is_set()
 
     def enter(self) -> None:
         self.active += 1
@@ -42,7 +46,7 @@ class Traffic:
 
     async def drained(self, within: float) -> bool:
         """Turns new requests away and waits for the running ones; False when they are not done in time."""
-        self.draining = True
+        self.turned_away.set()
         try:
             async with asyncio.timeout(within):
                 await self._idle.wait()

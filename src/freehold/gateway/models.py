@@ -10,11 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from freehold.errors import Conflict, InvalidRequest, ModelNotFound, ModelPulling
+from freehold.gateway.dialects import speaks_anthropic
 from freehold.gateway.http import Json
 from freehold.gateway.outlook import outlook
 from freehold.gateway.services import Services
+from freehold.protocol.anthropic.models import model_info, model_page
 from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
+from freehold.store.manifest import Manifest
 
 # What models of a task take and give, where it is not text.
 _TAKES = {"transcription": "audio"}
@@ -36,14 +39,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "context_length": target.context,
         "max_input_tokens": target.context,
         "max_output_tokens": output,
-        "meta": {
-            "n_ctx": target.context,
-            "n_ctx_train": facts.context_length if facts else target.context,
-            "n_params": facts.parameters if facts else 0,
-            "size": sum(file.size for file in manifest.files),
-            "n_vocab": facts.vocab_size if facts else 0,
-            "n_embd": facts.embedding_length if facts else 0,
-        },
+        "meta": _meta(manifest, target),
         "architecture": {
             "input_modalities": ["text", "image"] if "vision" in target.capabilities else [_TAKES.get(target.task, "text")],
             "output_modalities": [_GIVES.get(target.task, "text")],
@@ -65,6 +61,19 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
     }
 
 
+def _meta(manifest: Manifest, target: Target) -> dict[str, int]:
+    """llama.cpp's own words for a model's sizes."""
+    facts = manifest.facts
+    return {
+        "n_ctx": target.context,
+        "n_ctx_train": facts.context_length if facts else target.context,
+        "n_params": facts.parameters if facts else 0,
+        "size": manifest.size,
+        "n_vocab": facts.vocab_size if facts else 0,
+        "n_embd": facts.embedding_length if facts else 0,
+    }
+
+
 def served_as(services: Services, entry: Entry) -> Target:
     """What a request may ask of a model now: less than planned where its worker met the end of memory and runs with less."""
     plan = services.supervisor.effective(entry.manifest.name)
@@ -79,11 +88,12 @@ async def list_models(services: Services, request: Request) -> Response:
         raise InvalidRequest("The parameter 'all' is true or false.", param="all")
     entries = await asyncio.to_thread(lambda: list(services.catalog.entries(everything == "true")))  # headers may be read
     cards = [model_card(services, entry) for entry in entries]
-    return Json({"object": "list", "data": cards})
+    return Json(model_page(cards) if speaks_anthropic(request.headers) else {"object": "list", "data": cards})
 
 
 async def get_model(services: Services, request: Request) -> Response:
-    return Json(model_card(services, find(services, request.path_params["model"])))
+    card = model_card(services, find(services, request.path_params["model"]))
+    return Json(model_info(card) if speaks_anthropic(request.headers) else card)
 
 
 async def delete_model(services: Services, request: Request) -> Response:

@@ -13,18 +13,33 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from freehold.errors import StartError
 from freehold.gateway.app import build_app
 from freehold.gateway.bind import most_connections
-from freehold.gateway.connection import ServerConfig
+from freehold.gateway.connection import Connection
 from freehold.gateway.reload import Live, terminal_gone
 from freehold.gateway.services import Services, compose
 from freehold.routing.planner import Home
-from freehold.settings import Settings
+from freehold.settings import HttpSettings, Settings
 from freehold.store.store import Store
+from freehold.telemetry import Telemetry
 
 _PREFIX = "freehold-run-"
+
+
+class ServerConfig(uvicorn.Config):
+    """What uvicorn hands to each connection. `most` is the number of connections served at a time."""
+
+    def __init__(self, app: ASGIApp, limits: HttpSettings, most: int, write_timeout: float, telemetry: Telemetry):
+        super().__init__(
+            app, http=Connection, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none"
+        )
+        self.limits = limits
+        self.most = most
+        self.write_timeout = write_timeout
+        self.telemetry = telemetry
 
 
 class _Uvicorn(uvicorn.Server):
@@ -51,13 +66,7 @@ async def serve(
     """
     async with _running(settings, store, home) as services:
         live = Live(services)
-        server = _Uvicorn(
-            ServerConfig(
-                build_app(live), settings.http, most_connections(settings), settings.timeouts.write, services.telemetry
-            )
-        )
-        connections = server.server_state.connections
-        services.telemetry.watch(lambda: [("freehold_connections", "Open connections of clients.", {}, len(connections))])
+        server = _http(live)
         stop = _Stop(lambda: live.reload(read))
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         starting = asyncio.create_task(_until_asked(during, services, stop), name="start-up")
@@ -71,12 +80,22 @@ async def serve(
             if not stop.again.is_set():
                 await _first(services.traffic.drained(live.now.settings.timeouts.drain), stop.again.wait())
         finally:
-            services.traffic.draining = True  # whichever way it came here: nobody starts a worker any more
+            services.traffic.turned_away.set()  # whichever way it came here: nobody starts a worker any more
             starting.cancel()
             await services.close()  # what still streams gets its error event now, while it can be sent
             await services.traffic.drained(1.0)
             server.should_exit = server.force_exit = True
             await asyncio.gather(serving, starting, stop.close(), return_exceptions=True)
+
+
+def _http(live: Live) -> _Uvicorn:
+    """The HTTP side, which counts its connections."""
+    settings, telemetry = live.now.settings, live.now.telemetry
+    most, write = most_connections(settings), settings.timeouts.write
+    server = _Uvicorn(ServerConfig(build_app(live), settings.http, most, write, telemetry))
+    connections = server.server_state.connections
+    telemetry.watch(lambda: [("freehold_connections", "Open connections of clients.", {}, len(connections))])
+    return server
 
 
 class _Stop:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold.fleet.supervisor import Supervisor
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.middleware import Traffic
 from freehold.gateway.pictures import Pictures
+from freehold.gateway.realtime.lobby import Lobby
 from freehold.gateway.retry import Suspects
+from freehold.gateway.said import Spoken
 from freehold.hardware.pace import Paces
 from freehold.hardware.tuning import fingerprint
 from freehold.routing.catalog import Catalog
@@ -38,8 +40,10 @@ class Services:
     key: KeyCheck
     hosts: HostCheck
     suspects: Suspects
+    lobby: Lobby
     pictures: Pictures
     paces: Paces
+    spoken: Spoken = field(default_factory=Spoken)
 
     async def close(self) -> None:
         """Ends what the server owns: pulls first, then workers."""
@@ -73,6 +77,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         key=KeyCheck(settings),
         hosts=HostCheck(settings),
         suspects=Suspects(),
+        lobby=Lobby(),
         pictures=Pictures(runtime / "pictures"),
         paces=Paces(settings.data_dir, fingerprint(home.machine)),
     )
@@ -82,6 +87,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
 
 def _gauges(services: Services) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
     yield "freehold_requests_active", "Requests being answered.", {}, services.traffic.active
+    yield "freehold_realtime_sessions", "Realtime sessions that are open.", {}, services.lobby.sessions
     for model, load in services.scheduler.loads().items():
         labels = {"model": model}
         yield "freehold_leases", "Slots taken by requests.", labels, load.taken

@@ -65,7 +65,7 @@ class Turn:
         """Answers. The application's own edge turns every error into an answer; one that gets here is a bug of the edge."""
         try:
             await app(self._scope, self.receive, self.send)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - a bug ends its own connection, not the server
             log("unhandled", level=40, exc_info=True, path=self._scope["path"])
         finally:
             if not self._complete and not self._gone:  # a client that takes nothing has been given up
@@ -95,6 +95,11 @@ class Turn:
 
     def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._expects = False
+        if status == 101:
+            self._connection.transport.write(head(status, [*self._connection.default_headers, *headers]))
+            self._complete = True
+            self._connection.upgraded(self._scope["freehold.websocket"])
+            return
         closes = any(name == b"connection" and value == b"close" for name, value in headers)
         bare = self._scope["method"] == "HEAD" or status in {204, 304}
         if not bare and not any(name == b"content-length" for name, _ in headers):

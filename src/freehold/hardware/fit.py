@@ -69,14 +69,19 @@ def _asked(shape: Shape, budget: Budget, want: Want) -> Setup:
         kv_type="f16" if want.kv_type == "auto" else want.kv_type,
         prompt_cache_mib=0 if shape.pools else want.prompt_cache_mib,
         knobs=want.knobs,
-        ubatch=max(LEAST_POOLED_BATCH, context) if shape.pools else want.knobs.ubatch,
+        ubatch=_ubatch(shape, context, want.knobs),
         checkpoints=CHECKPOINTS if not shape.pools and checkpoint_bytes(shape, context, "f16") else 0,
         gpu_layers=0 if not budget.gpus else len(shape.layers) if want.gpu_layers is None else want.gpu_layers,
     )
 
 
 def _shorter(shape: Shape, asked: Setup, context: int) -> Setup:
-    return replace(asked, context=context, ubatch=max(LEAST_POOLED_BATCH, context) if shape.pools else asked.ubatch)
+    return replace(asked, context=context, ubatch=_ubatch(shape, context, asked.knobs))
+
+
+def _ubatch(shape: Shape, context: int, knobs: Knobs) -> int:
+    """Tokens of a physical batch, as the worker sets it."""
+    return max(LEAST_POOLED_BATCH, context) if shape.pools and not shape.splits else knobs.ubatch
 
 
 def _slots(shape: Shape, budget: Budget) -> int:
@@ -130,6 +135,7 @@ def _plan(shape: Shape, want: Want, asked: Setup, setup: Setup, found: Placement
         host_expert_layers=found.host_expert_layers,
         prompt_cache_mib=setup.prompt_cache_mib,
         checkpoints=setup.checkpoints,
+        splits=shape.splits,
         memory=found.shares,
         notes=tuple(_notes(shape, want, asked, setup, found)),
     )

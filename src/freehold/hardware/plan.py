@@ -64,7 +64,8 @@ class Plan:
     prompts may keep their KV in after they have left their slot; `checkpoints` are the copies that a slot keeps of windows and
     states, so that a prompt which begins like the last one need not be read anew. `memory` sums to what the worker is expected
     to use; `notes` say what was cut from the wish, and why; `tuned` is the day that the knobs were measured on, empty for the
-    defaults; `place` is for engines that have no layers to share out.
+    defaults; `place` is for engines that have no layers to share out. A model that makes one vector of a text and
+    `splits` reads the text in physical batches, any other in one.
     """
 
     context: int
@@ -79,6 +80,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     tuned: str = ""
     checkpoints: int = 4
+    splits: bool = False
     place: Place | None = None
 
     def on(self, device: str) -> int:

@@ -16,7 +16,8 @@ class Shape:
     `input_bytes` is the token embedding, which stays in the host's memory; `output_bytes` what the last step needs, which goes
     to a GPU. With `tied` they are the same tensor: the host holds it once, and a GPU a copy of it. `feed_forward` is the widest
     that a token becomes inside a block. An `encoder` keeps no KV cache; a model that `pools` makes one vector of a text, read
-    in one batch. `parameters` and `quantization` serve to say what a smaller file would take.
+    in one batch; one that `splits` takes that vector from the last token, and reads a text in several. `parameters` and
+    `quantization` serve to say what a smaller file would take.
     """
 
     layers: tuple[Layer, ...]
@@ -30,6 +31,7 @@ class Shape:
     trained_context: int
     encoder: bool = False
     pools: bool = False
+    splits: bool = False
     projector_bytes: int = 0
     parameters: int = 0
     quantization: str = ""
@@ -72,6 +74,7 @@ def shape_of(facts: ModelFacts, projector_bytes: int = 0) -> Shape:
         trained_context=facts.context_length,
         encoder=facts.architecture in ENCODERS,
         pools=facts.architecture in ENCODERS or facts.pooling not in (None, "none"),
+        splits=facts.architecture not in ENCODERS and facts.pooling == "last",
         projector_bytes=projector_bytes,
         parameters=facts.parameters,
         quantization=facts.quantization,

@@ -44,6 +44,14 @@ class Assembly:
         self._message: _Message | None = None
         self._logprobs: dict[str, list[Any]] = {}
         self._finish: str | None = None
+        self._told: int | None = None  # tokens made when something was last said, where the engine says so
+
+    @property
+    def lacks(self) -> bool:
+        """Whether the engine may have held back the end of an answer that its limit cut, because a stop string may have begun
+        in it: it does not tell when none has come of that. Known of answers with `timings_per_token` only."""
+        made = (self._usage or {}).get("completion_tokens")
+        return self._told is not None and self._finish == "length" and self._told != made
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as they arrive, split anywhere."""
@@ -76,7 +84,10 @@ class Assembly:
             raise from_engine(int(error.get("code") or 500), encode({"error": error}), **self._about)
         self._last = chunk
         self._usage = chunk.get("usage") or self._usage
+        timings = chunk.pop("timings", None) or {}
         for choice in chunk["choices"]:
+            if timings and choice.get("finish_reason") is None:
+                self._told = timings["predicted_n"] if _says(choice) else self._told or 0
             self._finish = choice.get("finish_reason") or self._finish
             for name, items in (choice.get("logprobs") or {}).items():
                 self._logprobs.setdefault(name, []).extend(items or ())
@@ -86,6 +97,19 @@ class Assembly:
             else:
                 self._message = self._message or _Message()
                 self._message.add(choice["delta"])
+
+
+def _says(choice: dict[str, Any]) -> bool:
+    """Whether a chunk's choice says more than who speaks."""
+    return bool(choice.get("text")) or any(value for name, value in choice.get("delta", {}).items() if name != "role")
+
+
+def unstreamed(body: bytes) -> bytes:
+    """The same request of the engine, for a whole answer."""
+    fields = from_json(body)
+    for name in ("stream_options", "timings_per_token"):
+        fields.pop(name, None)
+    return encode(fields | {"stream": False})
 
 
 class _Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import InvalidRequest
@@ -19,15 +20,16 @@ from freehold.protocol.requests.messages import (
     Tool,
     UserMessage,
 )
-from freehold.protocol.requests.sampling import has_stops, sampling_fields
+from freehold.protocol.requests.sampling import sampling_fields, streaming
 from freehold.protocol.values import Target, Usage
 
 _NEEDS = {"image_url": "vision", "input_audio": "audio_input", "file": "files"}
 _ENGINE_ONLY = ("timings", "__verbose")
 
 
-def chat_plan(request: ChatRequest, target: Target) -> Plan:
-    """Raises InvalidRequest for what this model cannot do."""
+def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = MappingProxyType({})) -> Plan:
+    """`beside` are fields of the engine that no chat request has, for other dialects. Raises InvalidRequest for what this
+    model cannot do."""
     if "chat" not in target.capabilities:
         raise InvalidRequest(
             f"The model {target.name!r} does not chat; it makes embeddings: use /v1/embeddings.",
@@ -36,7 +38,7 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
         )
     choices = request.n or 1
     forced = _forced(request)
-    common = _common(request, target, forced)
+    common = _common(request, target, forced) | dict(beside)
     bodies = together(encode(common | sampling_fields(request, target, choice)) for choice in range(choices))
     stream = bool(request.stream)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -52,7 +54,7 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
         bodies=bodies,
         concurrency=min(choices, target.slots),
         stream=stream,
-        streamed=_streamed(request, target),
+        streamed=_streamed(request),
         include_usage=include_usage,
         relay=stream and choices == 1 and not forced and top is None,
         param="messages",
@@ -62,11 +64,10 @@ def chat_plan(request: ChatRequest, target: Target) -> Plan:
     )
 
 
-def _streamed(request: ChatRequest, target: Target) -> bool:
+def _streamed(request: ChatRequest) -> bool:
     """Whether the engine is asked for a stream, which it ends sooner when its client leaves. What llama.cpp's stream lacks of
-    the whole answer: the log-probabilities of tokens without text, and, when the limit cuts the answer, the last token if a
-    stop string may have begun in it."""
-    return bool(request.stream or not (request.logprobs or has_stops(request, target)))
+    the whole answer: the log-probabilities of tokens without text."""
+    return bool(request.stream or not request.logprobs)
 
 
 def _constraint(request: ChatRequest) -> str:
@@ -81,10 +82,8 @@ def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dic
     body: dict[str, Any] = {
         "messages": _messages(request, target),
         "max_tokens": min(request.limit or target.max_output_tokens, target.context),
-        "stream": _streamed(request, target),
+        **streaming(request, target, _streamed(request)),
     }
-    if body["stream"]:
-        body["stream_options"] = {"include_usage": True}
     if request.logprobs:
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}  # the engine takes 0 as "none at all"
     if request.response_format is not None and request.response_format.type != "text":

@@ -10,7 +10,7 @@ from typing import Any
 from freehold.errors import ContextLengthExceeded, InvalidRequest
 from freehold.protocol.plan import Chunk, Echo, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.completion import CompletionRequest
-from freehold.protocol.requests.sampling import has_stops, sampling_fields
+from freehold.protocol.requests.sampling import has_stops, sampling_fields, streaming
 from freehold.protocol.values import Target, Usage
 
 
@@ -29,10 +29,6 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
         for prompt in (request.prompt if request.limit else ())
         for choice in range(choices)
     )
-    echo = None
-    if request.echo:
-        prompts = tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in request.prompt)
-        echo = Echo(prompts, request.logprobs)
 
     def joiner(echoed: Sequence[Echoed]) -> CompletionJoiner:
         return CompletionJoiner(
@@ -54,13 +50,20 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
         relay=False,  # the engine's last text chunk carries the usage, and its ids are those of chats
         param="prompt",
         joiner=joiner,
-        echo=echo,
+        echo=_echo(request),
     )
 
 
+def _echo(request: CompletionRequest) -> Echo | None:
+    if not request.echo:
+        return None
+    return Echo(tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in request.prompt), request.logprobs)
+
+
 def _streamed(request: CompletionRequest, target: Target) -> bool:
-    """Whether the engine is asked for a stream: as for chats, but that the log-probabilities of a text are all in it."""
-    return bool(request.stream or not has_stops(request, target))
+    """Whether the engine is asked for a stream, which it ends sooner when its client leaves. What llama.cpp's stream has too
+    much of: the log-probabilities of a stop string's tokens."""
+    return bool(request.stream or request.logprobs is None or not has_stops(request, target))
 
 
 def _shows_usage(request: CompletionRequest) -> bool:
@@ -71,10 +74,8 @@ def _body(request: CompletionRequest, target: Target, prompt: str | list[int]) -
     body: dict[str, Any] = {
         "prompt": prompt,
         "max_tokens": min(request.limit, target.context),
-        "stream": _streamed(request, target),
+        **streaming(request, target, _streamed(request, target)),
     }
-    if body["stream"]:
-        body["stream_options"] = {"include_usage": True}
     if request.logprobs is not None:
         body["logprobs"] = max(1, request.logprobs)  # the engine takes 0 as "none at all"
     return body

@@ -31,7 +31,7 @@ class Joiner(Protocol):
     @property
     def complete(self) -> bool: ...
 
-    def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any] | bytes:
+    def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The body for the client, from the calls' whole answers in their order."""
         ...
 

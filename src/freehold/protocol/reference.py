@@ -19,12 +19,15 @@ from freehold.protocol.requests import (
     TranslationRequest,
     VariationFields,
 )
+from freehold.protocol.requests.anthropic import CountRequest, MessagesRequest
 from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Refused, Request, Treatment, treatment
 
 _ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
     ("POST /v1/completions", CompletionRequest),
     ("POST /v1/embeddings", EmbeddingRequest),
+    ("POST /v1/messages", MessagesRequest),
+    ("POST /v1/messages/count_tokens", CountRequest),
     ("POST /v1/audio/speech", SpeechRequest),
     ("POST /v1/audio/transcriptions", TranscriptionRequest),
     ("POST /v1/audio/translations", TranslationRequest),
@@ -34,7 +37,7 @@ _ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
 )
 _INTRODUCTION = """# Parameters
 
-Every documented parameter of OpenAI's endpoints, and what becomes of it. *Honoured* does what OpenAI's documentation says.
+Every documented parameter of these endpoints, and what becomes of it. *Honoured* does what its API's documentation says.
 *Accepted* has no effect on the answer by its own definition. *Refused* is a 400 that names the parameter and says what to
 do; values that ask for nothing pass, so that clients which always send them keep working. A field that is not here is a 400
 as with OpenAI, or, with the setting `unknown_parameters = "ignore"`, left out and named in the header `x-freehold-ignored`.

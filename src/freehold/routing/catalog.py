@@ -57,13 +57,22 @@ class Catalog:
         self._known: dict[str, tuple[object, Entry]] = {}  # by name: the store's stamp, and what was read then
 
     def real_name(self, name: str) -> str:
-        """What a name stands for: an alias is followed, any other name is itself. Raises InvalidRequest for path-like ones."""
-        name = self._settings.aliases.get(name, name)
+        """What a name stands for: an alias is followed, also one that ends in `*` and stands for all names that begin so and
+        are no model's; any other name is itself. Raises InvalidRequest for path-like ones."""
+        name = self._settings.aliases.get(name) or self._patterned(name) or name
         if name in self._settings.defaults:
             name = self._settings.defaults[name]
             if not name:
                 raise ModelNotFound("No model is set for that yet: the setting `default_image`.", param="model")
         return check_name(name)
+
+    def _patterned(self, name: str) -> str | None:
+        targets = (
+            target
+            for alias, target in self._settings.aliases.items()
+            if alias.endswith("*") and name.startswith(alias[:-1]) and self._store.stamp(check_name(name)) is None
+        )
+        return next(targets, None)
 
     def resolve(self, name: str) -> Entry:
         """Raises ModelNotFound, naming the nearest installed names."""
@@ -170,6 +179,8 @@ class Catalog:
             can.add("tools")
         if "reasoning_effort" in template:
             can.add("reasoning_effort")
+        if "enable_thinking" in template:
+            can.add("thinking")
         if deployment.projector is not None:
             can.add("vision")
         return frozenset(can)

@@ -156,13 +156,25 @@ class _Plan:
             self._refuse_if_never(model)
 
     def _replace(self, victims: list[View], model: View) -> None:
-        left = max(_moment(victim, model.load_seconds) - victim.unused for victim in victims)
-        if left > 0 and model.waited < self._turn:
-            self.times.append(left)
+        if model.waited < self._turn and self._likely_wanted(victims, model):
             return
         for victim in victims:
             self._evict(victim, f"{model.name} needs its memory")
         _change(self._soon, model.memory, -1)
+
+    def _likely_wanted(self, victims: list[View], model: View) -> bool:
+        """Whether idle models still have their moment before they make room for a newcomer."""
+        moments = [(_moment(victim, model.load_seconds), victim.unused) for victim in victims]
+        if not any(moment for moment, _ in moments):
+            return False
+        if self._lanes & model.devices:
+            return True  # the newcomer's load could not begin yet; when it can, all is looked at again
+        # Who waited for the model that came in last could not ask for these meanwhile: their moment begins with it.
+        settled = min(other.stayed for other in self._models if other.state == "in")
+        left = max(moment - min(unused, settled) for moment, unused in moments)
+        if left > 0:
+            self.times.append(left)
+        return left > 0
 
     def let_go(self) -> None:
         """Models whose time without requests is over leave."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Seat:
         self._seen: dict[str, float] = {}
         self._usual_seconds = 1.0
         self._gap = _LONGEST_GAP
-        self._asked_at = 0.0
+        self._asked_at = -math.inf
         self._used_at = self._arrived_at = time.monotonic()
 
     @property
@@ -107,7 +108,9 @@ class Seat:
     def asked(self) -> None:
         """Somebody wants this model."""
         now = time.monotonic()
-        self._gap += _SMOOTHING * (min(now - self._asked_at, _LONGEST_GAP) - self._gap)
+        gap = min(now - self._asked_at, _LONGEST_GAP)
+        # The first gap is worth more than the guess: ten requests at once are no sign of a model that is seldom used.
+        self._gap = gap if self._gap == _LONGEST_GAP else self._gap + _SMOOTHING * (gap - self._gap)
         self._asked_at = now
 
     def refusal(self) -> FreeholdError | None:

@@ -49,6 +49,14 @@ class LlamaConfig:
         return self.projector is not None
 
     @property
+    def pooled_batch(self) -> int:
+        """Tokens of a batch, logical and physical, of a model that makes one vector of a text: outputs are kept for a logical
+        one. Pooling sees all tokens of a text at once, but where the last token's vector is taken: for that the engine waits
+        (can_split in server-context.cpp)."""
+        batch: int = self.plan["knobs"]["ubatch"] if self.plan["splits"] else max(512, self.plan["context"])
+        return batch
+
+    @property
     def gpu_layers(self) -> int:
         """As the engine counts them: to it the output is a block like others, the last one. Without it the first block of a
         model that is to lie on the GPU as a whole would stay on the host."""

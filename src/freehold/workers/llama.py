@@ -134,8 +134,7 @@ def _follow(params: Any, config: LlamaConfig) -> None:
         params.speculative.draft.mparams.path = config.draft
     if config.task == "embedding":
         params.embedding = True
-        # A text must fit one physical batch: pooling sees all its tokens at once.
-        params.n_batch = params.n_ubatch = max(512, plan["context"])
+        params.n_batch = params.n_ubatch = config.pooled_batch
 
 
 if __name__ == "__main__":

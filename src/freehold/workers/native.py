@@ -73,11 +73,11 @@ def _placed(config: LlamaConfig) -> list[str]:
 
 def _knobs(config: LlamaConfig) -> list[str]:
     """What changes the speed."""
-    plan, knobs = config.plan, config.plan["knobs"]
+    knobs = config.plan["knobs"]
     batch, ubatch = knobs["batch"], knobs["ubatch"]
     given = []
     if config.task == "embedding":
-        batch = ubatch = max(512, plan["context"])  # a text must fit one physical batch: pooling sees all its tokens at once
+        batch = ubatch = config.pooled_batch
         given += ["--embeddings"]
     given += [
         *("--threads", str(knobs["threads"]), "--threads-batch", str(knobs["threads_batch"])),

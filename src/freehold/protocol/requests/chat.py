@@ -11,6 +11,7 @@ from freehold.protocol.requests.common import Accepted, Honoured, Refused
 from freehold.protocol.requests.messages import (
     AllowedToolChoice,
     AssistantMessage,
+    AudioOutput,
     JsonSchemaFormat,
     Message,
     NamedTool,
@@ -65,8 +66,13 @@ class ChatRequest(SamplingRequest):
         Honoured("`flex` waits behind all other requests; the rest are one tier here"),
     ] = None
     store: Annotated[Any, Refused("Completions are not stored by this server; leave it out.", (False,))] = None
-    modalities: Annotated[Any, Refused("Answers are text here; leave it out.", (["text"],))] = None
-    audio: Annotated[Any, Refused("Answers are text here; leave it out.")] = None
+    modalities: Annotated[
+        list[Literal["text", "audio"]] | None,
+        Honoured("with `audio`, the answer is spoken by the default speech model; one choice"),
+    ] = Field(None, min_length=1, max_length=2)
+    audio: Annotated[AudioOutput | None, Honoured("a voice of the default speech model; `pcm16` where the answer streams")] = (
+        None
+    )
     prediction: Annotated[Any, Refused("Predicted outputs are not supported; leave it out.")] = None
     verbosity: Annotated[
         Any, Refused("No model here has a verbosity; ask for short or long answers in the prompt.", ("medium",))
@@ -95,6 +101,7 @@ class ChatRequest(SamplingRequest):
         self._check_tools()
         self._check_format()
         self._check_calls()
+        self._check_audio()
         return self
 
     def _check_functions(self) -> None:
@@ -152,12 +159,33 @@ class ChatRequest(SamplingRequest):
             "invalid_json_schema",
         )
 
+    @property
+    def spoken(self) -> bool:
+        """Whether the answer is to be spoken."""
+        return "audio" in (self.modalities or ())
+
+    def _check_audio(self) -> None:
+        if self.spoken and self.audio is None:
+            raise InvalidRequest(
+                "Missing required parameter: 'audio'. Spoken answers need a voice and a format.",
+                param="audio",
+                code="missing_required_parameter",
+            )
+        if self.audio is not None and not self.spoken:
+            raise _wrong("audio", "'audio' is only allowed when 'modalities' has \"audio\".")
+        if not self.spoken:
+            return
+        if (self.n or 1) > 1:
+            raise _wrong("n", "Spoken answers come one at a time; leave 'n' out.")
+        if self.stream and self.audio is not None and self.audio.format != "pcm16":
+            raise _wrong("audio.format", "An answer that streams is spoken as 'pcm16'; other formats come whole.")
+
     def _check_calls(self) -> None:
         """A tool's answer must follow the call it answers, as OpenAI demands."""
         open_calls: set[str] = set()
         for index, message in enumerate(self.messages):
             if isinstance(message, AssistantMessage):
-                if message.content is None and not message.tool_calls and message.refusal is None:
+                if message.content is None and not message.tool_calls and message.refusal is None and message.audio is None:
                     raise _wrong(f"messages[{index}].content", "An assistant message needs content or tool calls.")
                 open_calls = {call.id for call in message.tool_calls or ()}
             elif isinstance(message, ToolMessage):

@@ -46,23 +46,23 @@ class FilePart(Part):
     file: dict[str, Any]
 
 
-def _part_kind(value: object) -> str | None:
+def part_kind(value: object) -> str | None:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     return f"«{kind}»" if isinstance(kind, str) else None
 
 
-def _no_part(*kinds: str) -> Discriminator:
+def no_part(*kinds: str) -> Discriminator:
     listed = ", ".join(f"'{kind}'" for kind in kinds)
     return Discriminator(
-        _part_kind,
+        part_kind,
         custom_error_type=NO_BRANCH,
         custom_error_message=f".type|the part must be an object whose type is one of {listed}.",
     )
 
 
-Texts = list[Annotated[Annotated[TextPart, Tag("«text»")], _no_part("text")]]
+Texts = list[Annotated[Annotated[TextPart, Tag("«text»")], no_part("text")]]
 AssistantParts = list[
-    Annotated[Annotated[TextPart, Tag("«text»")] | Annotated[RefusalPart, Tag("«refusal»")], _no_part("text", "refusal")]
+    Annotated[Annotated[TextPart, Tag("«text»")] | Annotated[RefusalPart, Tag("«refusal»")], no_part("text", "refusal")]
 ]
 UserParts = list[
     Annotated[
@@ -70,7 +70,7 @@ UserParts = list[
         | Annotated[ImagePart, Tag("«image_url»")]
         | Annotated[AudioPart, Tag("«input_audio»")]
         | Annotated[FilePart, Tag("«file»")],
-        _no_part("text", "image_url", "input_audio", "file"),
+        no_part("text", "image_url", "input_audio", "file"),
     ]
 ]
 
@@ -81,20 +81,20 @@ def _content_kind(value: object) -> str | None:
     return "«array»" if isinstance(value, list) else None
 
 
-_CONTENT = Discriminator(
+STRING_OR_PARTS = Discriminator(
     _content_kind,
     custom_error_type=NO_BRANCH,
     custom_error_message="|expected a string or an array of content parts.",
 )
 
 TextContent = Annotated[
-    Annotated[str, Tag("«string»")] | Annotated[Annotated[Texts, Field(min_length=1)], Tag("«array»")], _CONTENT
+    Annotated[str, Tag("«string»")] | Annotated[Annotated[Texts, Field(min_length=1)], Tag("«array»")], STRING_OR_PARTS
 ]
 UserContent = Annotated[
-    Annotated[str, Tag("«string»")] | Annotated[Annotated[UserParts, Field(min_length=1)], Tag("«array»")], _CONTENT
+    Annotated[str, Tag("«string»")] | Annotated[Annotated[UserParts, Field(min_length=1)], Tag("«array»")], STRING_OR_PARTS
 ]
 AssistantContent = Annotated[
-    Annotated[str, Tag("«string»")] | Annotated[Annotated[AssistantParts, Field(min_length=1)], Tag("«array»")], _CONTENT
+    Annotated[str, Tag("«string»")] | Annotated[Annotated[AssistantParts, Field(min_length=1)], Tag("«array»")], STRING_OR_PARTS
 ]
 
 
@@ -121,6 +121,27 @@ class ToolCall(Part):
     function: FunctionCall
 
 
+class SpokenAnswer(Part):
+    """An earlier answer that was spoken, by the id that it came with."""
+
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class VoiceId(Part):
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class AudioOutput(Part):
+    """How an answer is to be spoken."""
+
+    voice: Annotated[str, Field(min_length=1, max_length=100)] | VoiceId
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
+
+    @property
+    def name(self) -> str:
+        return self.voice if isinstance(self.voice, str) else self.voice.id
+
+
 class AssistantMessage(Part):
     """`reasoning_content` is what reasoning models thought, as many clients send it back; it is left out of the prompt."""
 
@@ -129,7 +150,7 @@ class AssistantMessage(Part):
     refusal: str | None = None
     name: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)] | None = None
-    audio: None = None
+    audio: SpokenAnswer | None = None
     function_call: None = None
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
@@ -244,5 +265,5 @@ ResponseFormat = Annotated[
     Annotated[TextFormat, Tag("«text»")]
     | Annotated[JsonObjectFormat, Tag("«json_object»")]
     | Annotated[JsonSchemaFormat, Tag("«json_schema»")],
-    _no_part("text", "json_object", "json_schema"),
+    no_part("text", "json_object", "json_schema"),
 ]

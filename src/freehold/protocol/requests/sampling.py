@@ -154,6 +154,17 @@ def has_stops(request: SamplingRequest, target: Target) -> bool:
     return bool(request.stop if "stop" in request.model_fields_set else target.sampling.get("stop"))
 
 
+def streaming(request: SamplingRequest, target: Target, streamed: bool) -> dict[str, Any]:
+    """The engine's fields that say how it answers. A whole answer that is put together from a stream with stop strings needs
+    to know with each piece how many tokens there have been: see `Assembly.lacks`."""
+    fields: dict[str, Any] = {"stream": streamed}
+    if streamed:
+        fields["stream_options"] = {"include_usage": True}
+    if streamed and not request.stream and has_stops(request, target):
+        fields["timings_per_token"] = True
+    return fields
+
+
 def _bias(token: int, bias: float, vocabulary: int) -> list[Any]:
     if token >= vocabulary:
         raise InvalidRequest(

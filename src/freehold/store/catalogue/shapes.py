@@ -50,6 +50,7 @@ def published_shape(entry: Entry, variant: Variant | None = None) -> Shape | Non
         trained_context=entry.context,
         encoder=_is_encoder(entry),
         pools="embedding" in entry.tasks,
+        splits="embedding" in entry.tasks and not _is_encoder(entry),  # all of them take the last token's vector
         projector_bytes=projector,
         parameters=entry.parameters,
         quantization=variant.quantization,

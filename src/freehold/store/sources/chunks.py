@@ -59,9 +59,10 @@ class Chunks:
         self._error: BaseException | None = None
 
     def run(self, first: Any = None) -> None:
-        """Fetches all. `first` is a response with the whole file, read from the front beside the others. Raises what failed."""
+        """Fetches all. `first` is a response that begins with the file's first byte. Raises what failed."""
         threads = []
-        ranged = min(self._limits.connections, len(self._pending)) if self._state.etag else 0
+        whole = first is not None and range_of(first) is None
+        ranged = min(self._limits.connections, len(self._pending)) if self._state.etag and not whole else 0
         if first is not None:
             threads.append(threading.Thread(target=self._guarded, args=(lambda: self._from_the_front(first),), daemon=True))
             ranged = min(ranged, self._limits.connections - 1, len(self._pending) - 1)
@@ -99,10 +100,10 @@ class Chunks:
                 self._alive.discard(threading.current_thread())
 
     def _from_the_front(self, response: Any) -> None:
-        """Reads the whole file's answer for as long as the next chunk is nobody's; after a break, goes on as the others do."""
+        """Reads the first answer to its end; then goes on as the others do."""
         with response:
-            number = 0
-            while self._claim(number):
+            number, end = 0, length_of(response)
+            while self._state.span(number)[0] < end and self._claim(number):
                 try:
                     self._chunk(number, lambda at, end: response)
                 except Broken as broken:

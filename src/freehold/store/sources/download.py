@@ -1,7 +1,8 @@
 """A file over HTTP: in chunks over several connections, resumed where it broke off, begun anew when it changed there.
 
-The first request is for the whole file. Its answer says how large the file is, and is read from the front; where the server
-heeds ranges, further connections fetch chunks from the back, until both meet. Where it does not, the first goes on alone.
+The first request is for the first chunk. Its answer says how large the file is; where the server heeds ranges, further
+connections fetch the other chunks, each asked for to its end and no further, so that no byte comes twice. Where it does not,
+the answer is the whole file, and is read to its end alone.
 
 RFC 9110 §14: each range is asked for with If-Range and the ETag of the bytes that are here already. Bytes without a strong
 ETag are never pieced together. Each chunk's own sha256 is kept (`journal`), so that damage is mended chunk by chunk (`mend`).
@@ -134,7 +135,7 @@ class Download:
             first = None
             if state is None or not state.etag or self._wanted.size not in (None, state.total):
                 self._forget()
-                first = stack.enter_context(self._whole())
+                first = stack.enter_context(self._first(limits))
                 state = self._state(first)
             else:
                 self._meter.expect(state.total - self._expected)
@@ -155,16 +156,34 @@ class Download:
                 gained=self._gained,
             ).run(first)
 
-    def _whole(self) -> Any:
-        """The response to a request for all of the file."""
+    def _first(self, limits: Limits) -> Any:
+        """The response to a request for the first chunk, or for all of the file where parts of it are of no use: over one
+        connection, and where nothing vouches for what would be pieced together."""
+        count = limits.chunk_of(self._wanted.size or 0)
+        if limits.connections == 1 or (self._wanted.size or count + 1) <= count:
+            return self._begin({})
+        try:
+            response = self._begin({"Range": f"bytes=0-{count - 1}"})
+        except Anew:  # 416: an empty file has no first byte
+            return self._begin({})
+        if (place := range_of(response)) is None:
+            return response
+        begin, total = place
+        if begin == 0 and (strong_etag(response) or length_of(response) == total):
+            return response
+        response.close()
+        return self._begin({})
+
+    def _begin(self, headers: Mapping[str, str]) -> Any:
         tries = Tries(self._limits, self._wanted.host)
         while True:
             with tries.again():
-                return self._open({})
+                return self._open(headers)
 
     def _state(self, response: Any) -> State:
         """What the first answer says of the file."""
-        host, total = self._wanted.host, length_of(response)
+        host, place = self._wanted.host, range_of(response)
+        total = length_of(response) if place is None else place[1]
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise SourceUnreachable(f"{host} sends the file in an encoding that was not asked for.", "Use another address.")
         if not total:

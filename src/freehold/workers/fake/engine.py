@@ -101,6 +101,9 @@ class Engine:
             case "/v1/embeddings":
                 self._last = body
                 return self._embed(json.loads(body), connection)
+            case "/apply-template":
+                prompt = _conversation(json.loads(body)["messages"]).decode()
+                return Reply(shapes.dumps({"prompt": prompt}))
             case "/tokenize":
                 tokens = list(json.loads(body)["content"].encode())
                 return Reply(shapes.dumps({"tokens": tokens}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +18,7 @@ from freehold.protocol.speech import Order
 from freehold.protocol.voices import Voices, check_script, check_words
 from freehold.workers.serve import Refused, WorkerConfig
 from freehold.workers.speech.answer import SpokenAnswer, SpokenEvents
+from freehold.workers.speech.clean import clean, has_words
 from freehold.workers.speech.encode import FORMATS, encoder
 from freehold.workers.speech.engine import Engine, EngineFailed
 from freehold.workers.speech.speaking import Speaking, Speech
@@ -43,7 +45,7 @@ class Speaker:
 
         voice = self._voices.all[0]
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, self._engine.speak, "Ready.", voice.speaker, 1.0, listen)
+        await loop.run_in_executor(self._threads, self._engine.speak, "Ready.", voice, 1.0, listen)
         if not heard:
             raise EngineFailed("the engine made no sound")
 
@@ -55,7 +57,7 @@ class Speaker:
             check_script(order.input, voice)
         except InvalidRequest as error:
             raise Refused(error.message, param=error.param, code=error.code) from None
-        speech = Speech(pieces(order.input), voice.speaker, order.speed)
+        speech = Speech(_texts(order.input, voice.language, self._engine.longest), voice, order.speed)
         encoding = encoder(order.response_format, self._engine.rate, order.sample_rate, order.bit_rate)
         speaking = Speaking(self._engine, speech, encoding)
         if order.stream_format == "sse":
@@ -63,10 +65,27 @@ class Speaker:
         return SpokenAnswer(speaking, FORMATS[order.response_format].media_type, self._gate, self._threads)
 
 
-def _engine(config: WorkerConfig) -> Engine:
-    from freehold.workers.speech.espeak import Espeak
+def _texts(text: str, language: str, longest: int) -> Iterator[str]:
+    """What is spoken of a text, piece by piece; nothing is done before the first is asked for, which a thread does.
+    Raises Refused when there is nothing."""
+    silent = True
+    for piece in pieces(clean(text, language), longest):
+        if has_words(piece):
+            silent = False
+            yield piece
+    if silent:
+        raise Refused("The input has no words to speak.", param="input")
 
-    return Espeak()
+
+def _engine(config: WorkerConfig) -> Engine:
+    """The engine, with its model loaded. Each is imported only where it is used."""
+    if config.engine == "espeak-ng":
+        from freehold.workers.speech.espeak import Espeak
+
+        return Espeak()
+    from freehold.workers.speech.sherpa import loaded
+
+    return loaded(config.folder, str(config.options.get("family", "")), config.threads)
 
 
 def _parsed(body: bytes) -> Order:

@@ -6,8 +6,8 @@ import asyncio
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from freehold.protocol.voices import Voice
 from freehold.workers.speech.encode import Encoder
 from freehold.workers.speech.engine import Engine
 
@@ -16,10 +16,10 @@ _AHEAD = 256 * 1024  # bytes that may wait for the client before the next senten
 
 @dataclass(frozen=True)
 class Speech:
-    """What is to be spoken: texts of a sentence or so each, in the engine's voice `speaker`."""
+    """What is to be spoken: texts of a sentence or so each."""
 
     texts: Iterable[str]
-    speaker: Any
+    voice: Voice
     speed: float
 
 
@@ -57,7 +57,7 @@ class Speaking:
         """Raises EngineFailed, after what was made before."""
         try:
             for text in self._speech.texts:
-                self._engine.speak(text, self._speech.speaker, self._speech.speed, self._emit)
+                self._engine.speak(text, self._speech.voice, self._speech.speed, self._emit)
                 if not self._may_go_on():
                     return
             self._give(self._encoder.end())

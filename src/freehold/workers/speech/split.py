@@ -3,53 +3,71 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 LONGEST = 300  # characters of a piece
-_FIRST = 120  # of the first piece, which somebody waits for
+_FIRST = 100  # of the first piece, which somebody waits for, where it has a clause to end at
+_CLOSERS = "[\"'”’»)\\]」』）]*"
 
-# A stop with what closes it, before a blank; a full-width stop, with or without one; or the end of a line.
-_STOP = re.compile(r"[.!?…؟।॥]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[”’」』）]*|\n+")
-# What a full stop does not end: titles, initials, numbers of a list, and what is abbreviated in the larger languages.
+# A stop with what closes it, before a blank or the end; a full-width stop, whatever follows; or the end of a line.
+_STOP = re.compile(rf"(?:[.!?…؟۔।॥։]+{_CLOSERS})(?=\s|$)|[。！？｡]+{_CLOSERS}|\n+")
+# What a full stop does not end: initials, numbers, titles, and what is abbreviated in the larger languages.
 _ABBREVIATED = re.compile(
-    r"(?:^|[\s(\[“\"'])(?:[^\W\d_]|\d{1,3}|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]r|[Jj]r|[Ss]t|[Nn]r|[Nn]o|[Vv]ol|[Ff]ig|vs|etc|ca|approx"
-    r"|bzw|usw|evtl|ggf|inkl|[Hh]r|[Ff]r|[Ss]ra?|[Mm]me|[Mm]lle|art|cap|pág|[^\W\d_](?:\.\s?[^\W\d_])+)\.$"
+    r"(?:^|[\s(\[“\"'])(?:[^\W\d_]|\d{1,3}|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]r|[Jj]r|[Ss]t|[Nn]r|[Nn]o|[Vv]ol|[Ff]ig|vs|ca|approx"
+    r"|bzw|evtl|ggf|inkl|[Hh]r|[Ff]r|[Ss]ra|[Mm]me|[Mm]lle|pág|[^\W\d_](?:\.\s?[^\W\d_])+)\.$"
 )
-_CLAUSE = re.compile(r"[,;:—–،；：，、]+[\"'”’»)\]」』）]*\s*|\s[-–—]\s")
+_LONGEST_ABBREVIATION = 24  # characters
+_CLAUSE = re.compile(rf"[,;:—–،؛]+{_CLOSERS}\s+|[，、；：]+{_CLOSERS}\s*|\s[-–—]\s+")
 _BLANK = re.compile(r"\s+")
 
 
-def pieces(text: str) -> Iterator[str]:
-    """All of the text, in order: joined, the pieces are the text again. None is longer than LONGEST, or empty."""
-    limit, start = _FIRST, 0
+def pieces(text: str, longest: int = LONGEST) -> Iterator[str]:
+    """All of the text, in order: joined, the pieces are the text again. None is longer than `longest`, or empty."""
+    start = 0
     while start < len(text):
-        end = _end(text, start, limit)
+        end = _end(text, start, longest, first=start == 0)
         yield text[start:end]
-        limit, start = LONGEST, end
+        start = end
 
 
-def _end(text: str, start: int, limit: int) -> int:
-    """Where the piece that begins at `start` ends: a sentence's end, else a clause's, else a blank, else the limit."""
-    reach = min(len(text), start + LONGEST)
+def _end(text: str, start: int, longest: int, *, first: bool) -> int:
+    """Where the piece that begins at `start` ends: a sentence's end; of a long one a clause's, else a blank, else anywhere."""
+    reach = min(len(text), start + longest)
     sentence = _sentence_end(text, start, reach)
-    if sentence <= start + limit:
+    if sentence is not None and (not first or sentence - start <= _FIRST):
         return sentence
-    for mark in (_CLAUSE, _BLANK):
-        ends = [match.end() for match in mark.finditer(text, start + 1, min(sentence, start + limit))]
-        if ends:
-            return ends[-1]
-    if sentence < reach or reach == len(text):
-        return sentence if limit < LONGEST else min(sentence, start + limit)
-    return start + limit
+    most = min(sentence or reach, start + _FIRST) if first else reach
+    clause = _last(_CLAUSE, text, start, most)
+    if clause is None and first and sentence is None:
+        clause = _last(_CLAUSE, text, start, reach)
+    return clause or sentence or _last(_BLANK, text, start, reach) or _between_letters(text, start, reach)
 
 
-def _sentence_end(text: str, start: int, reach: int) -> int:
-    """The end of the first sentence, with the blanks behind it; `reach` when it is further."""
-    for match in _STOP.finditer(text, start, reach):
+def _sentence_end(text: str, start: int, reach: int) -> int | None:
+    """The end of the first sentence, with the blanks behind it; None when it is beyond `reach`."""
+    for match in _STOP.finditer(text, start, min(len(text), reach + 1)):  # one more, to see what follows
+        if match.end() > reach:
+            break
         if not text[start : match.end()].strip():
             continue  # blank lines before the first word
-        if match[0].startswith(".") and _ABBREVIATED.search(text, start, match.end()):
+        before = max(start, match.end() - _LONGEST_ABBREVIATION)
+        if match[0].startswith(".") and _ABBREVIATED.search(text[before : match.start() + 1]):
             continue
         blank = _BLANK.match(text, match.end(), reach)
         return blank.end() if blank else match.end()
-    return reach
+    return reach if reach == len(text) else None
+
+
+def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> int | None:
+    """Where the pattern's last match between two places ends."""
+    ends = [match.end() for match in pattern.finditer(text, start + 1, end)]
+    return ends[-1] if ends else None
+
+
+def _between_letters(text: str, start: int, end: int) -> int:
+    """The last place before `end` where no letter is torn from its accents."""
+    place = end
+    while place > start + 1 and place < len(text) and (unicodedata.combining(text[place]) or text[place] in "\u200d\ufe0f"):
+        place -= 1
+    return place if place > start + 1 else end

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from freehold.errors import FreeholdError
 from freehold.protocol import sse, transcripts
@@ -20,6 +20,7 @@ from freehold.protocol.transcripts import Segment, Transcript
 from freehold.workers.serve import Refused
 from freehold.workers.transcription.cutting import Cut
 from freehold.workers.transcription.listening import Listening
+from freehold.workers.transcription.live import Live
 from freehold.workers.transcription.recognise import Recogniser
 from freehold.workers.transcription.vad import Sensitivity
 
@@ -41,6 +42,7 @@ class Endpoints:
         return (
             Route("/v1/audio/transcriptions", self._transcribe, methods=["POST"]),
             Route("/v1/audio/translations", self._translate, methods=["POST"]),
+            WebSocketRoute("/v1/realtime", Live(self._recogniser).listen),
         )
 
     async def _transcribe(self, request: Request) -> Response:

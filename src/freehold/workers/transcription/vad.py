@@ -53,6 +53,7 @@ class Detector:
         config.silero_vad.window_size = _WINDOW
         config.sample_rate = RATE
         self._rest = np.zeros(0, np.float32)
+        self._base = 0
         self._vad: Any = sherpa_onnx.VoiceActivityDetector(config, buffer_size_in_seconds=_BUFFER)
 
     def feed(self, samples: Samples) -> Iterator[Span]:
@@ -71,6 +72,12 @@ class Detector:
         self._vad.flush()
         yield from self._ended()
 
+    def restart(self, at: int) -> None:
+        """Forgets all; the next sample is number `at`."""
+        self._vad.reset()
+        self._rest = np.zeros(0, np.float32)
+        self._base = at
+
     @property
     def speaking(self) -> bool:
         """Whether there is speech at the end of what was fed."""
@@ -79,5 +86,5 @@ class Detector:
     def _ended(self) -> Iterator[Span]:
         while not self._vad.empty():
             found = self._vad.front
-            yield Span(found.start, found.start + len(found.samples))
+            yield Span(self._base + found.start, self._base + found.start + len(found.samples))
             self._vad.pop()

@@ -1,0 +1,136 @@
+"""Speech as it is spoken: turns are found, heard and told in order, over the worker's own WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import ClientConnection, unix_connect
+
+from tests.speech import BECKETT, clip, word_errors
+from tests.workers.hearing import hearing, samples
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def socket(starters: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with hearing(starters, tmp_path_factory.mktemp("live")) as path:
+        yield path
+
+
+@pytest.fixture
+async def client(socket: Path) -> AsyncIterator[ClientConnection]:
+    async with unix_connect(str(socket), "ws://worker/v1/realtime?intent=transcription") as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def beckett() -> np.ndarray:
+    """At 24 kHz, with a second of silence after it."""
+    return np.concatenate((samples(clip("beckett.wav").read_bytes(), 24_000), np.zeros(24_000, np.int16)))
+
+
+async def update(client: ClientConnection, **session: Any) -> Event:
+    await client.send(json.dumps({"type": "session.update", "session": session}))
+    return await told(client)
+
+
+async def told(client: ClientConnection) -> Event:
+    return dict(json.loads(await asyncio.wait_for(client.recv(), 30)))
+
+
+async def until_completed(client: ClientConnection) -> list[Event]:
+    events = [await told(client)]
+    while events[-1]["type"] != "completed":
+        events.append(await told(client))
+    return events
+
+
+async def send(client: ClientConnection, pcm: bytes, step: int = 4801) -> None:
+    for start in range(0, len(pcm), step):
+        await client.send(pcm[start : start + step])
+
+
+async def test_turns_are_found_and_heard_in_order(client: ClientConnection, beckett: np.ndarray) -> None:
+    assert await update(client, turn_detection={"silence_duration_ms": 400}) == {"type": "session.updated"}
+    await send(client, beckett.tobytes())
+    events: list[Event] = []
+    while not events or events[-1].get("audio_end_ms", 0) < 8_500 or events[-1]["type"] != "completed":
+        events.append(await told(client))
+    turns = [event for event in events if event["type"] == "completed"]
+    assert len(turns) >= 2
+    assert word_errors(BECKETT, " ".join(turn["text"] for turn in turns)) <= 0.25
+    started = [event["audio_start_ms"] for event in events if event["type"] == "speech_started"]
+    stopped = [event["audio_end_ms"] for event in events if event["type"] == "speech_stopped"]
+    assert len(started) == len(stopped) == len(turns)
+    assert [turn["audio_end_ms"] for turn in turns] == stopped
+    assert all(begin < end for begin, end in zip(started, stopped, strict=True))
+    assert started + stopped == sorted(started) + sorted(stopped)
+    assert all(
+        turn["seconds"] == pytest.approx((turn["audio_end_ms"] - turn["audio_start_ms"]) / 1000, abs=2e-3) for turn in turns
+    )
+
+
+async def test_without_turn_detection_a_commit_ends_what_was_said(client: ClientConnection, beckett: np.ndarray) -> None:
+    await update(client, turn_detection=None)
+    await send(client, beckett.tobytes())
+    await client.send(json.dumps({"type": "commit"}))
+    [completed] = await until_completed(client)
+    assert word_errors(BECKETT, completed["text"]) <= 0.1
+    assert (completed["audio_start_ms"], completed["seconds"]) == (0, pytest.approx(len(beckett) / 24_000, abs=0.05))
+    await client.send(json.dumps({"type": "commit"}))
+    [empty] = await until_completed(client)
+    assert (empty["text"], empty["seconds"]) == ("", 0)
+
+
+async def test_what_is_cleared_is_not_heard(client: ClientConnection, beckett: np.ndarray) -> None:
+    await update(client, turn_detection=None)
+    await send(client, beckett.tobytes())
+    await client.send(json.dumps({"type": "clear"}))
+    await client.send(json.dumps({"type": "commit"}))
+    assert [event.get("text") for event in await until_completed(client)] == [""]
+
+
+async def test_a_commit_ends_a_turn_that_silence_has_not(client: ClientConnection, beckett: np.ndarray) -> None:
+    await send(client, beckett[: 24_000 * 2].tobytes())
+    await client.send(json.dumps({"type": "commit"}))
+    events = await until_completed(client)
+    assert [event["type"] for event in events] == ["speech_started", "speech_stopped", "completed"]
+    assert "ever tried" in events[-1]["text"].lower()
+
+
+@pytest.mark.parametrize("form", ["g711_ulaw", "g711_alaw"])
+async def test_a_telephone_is_heard(client: ClientConnection, form: str) -> None:
+    codec = {"g711_ulaw": "pcm_mulaw", "g711_alaw": "pcm_alaw"}[form]
+    await update(client, rate=8_000, format=form, turn_detection=None)
+    await send(client, samples(clip("beckett.wav").read_bytes(), 8_000, codec).tobytes(), 160)
+    await client.send(json.dumps({"type": "commit"}))
+    assert word_errors(BECKETT, (await until_completed(client))[-1]["text"]) <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("frame", "param"),
+    [
+        ("{", None),
+        ("[]", None),
+        ('{"type": "sing"}', "type"),
+        ('{"type": "session.update"}', "type"),
+        ('{"type": "session.update", "session": {"rate": 0}}', "rate"),
+        ('{"type": "session.update", "session": {"rate": true}}', "rate"),
+        ('{"type": "session.update", "session": {"format": "mp3"}}', "format"),
+        ('{"type": "session.update", "session": {"language": "de"}}', "language"),
+        ('{"type": "session.update", "session": {"turn_detection": []}}', "turn_detection"),
+        ('{"type": "session.update", "session": {"turn_detection": {"threshold": 2}}}', "turn_detection.threshold"),
+    ],
+)
+async def test_a_wrong_frame_is_told_and_ends_nothing(client: ClientConnection, frame: str, param: str | None) -> None:
+    await client.send(frame)
+    error = await told(client)
+    assert (error["type"], error["param"]) == ("error", param)
+    assert await update(client) == {"type": "session.updated"}
