@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.processes import fake_model as fake_model  # noqa: PLC0414 - the tests take it from here
+from freehold.store.manifest import Manifest
 from freehold.store.pull import pull
 from freehold.store.store import Store
 
@@ -82,7 +82,7 @@ class Server:
     def _answer(response: Any) -> tuple[int, dict[str, str], Any]:
         raw = response.read()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return response.status, headers, json.loads(raw) if "json" in headers.get("content-type", "") else raw.decode()
+        return response.status, headers, json.loads(raw) if headers.get("content-type") == "application/json" else raw.decode()
 
     def get(self, path: str, **options: Any) -> tuple[int, dict[str, str], Any]:
         return self.request("GET", path, **options)
@@ -162,6 +162,26 @@ def serving(
                 process.kill()
                 process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def fake_model(data_dir: Path, name: str = "fake", task: str = "chat", **options: Any) -> None:
+    """Installs a model that the fake engine plays."""
+    Store(data_dir).save(
+        Manifest(
+            name=name,
+            task=task,  # type: ignore[arg-type]
+            engine="fake",
+            files=(),
+            source="test",
+            license=None,
+            created=0,
+            facts=None,
+            sampling={},
+            dimensions=(),
+            options=options,
+            description="",
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def test_http_that_ends_by_itself_ends_the_server_with_an_error(tmp_path: Path) 
 
     async def run() -> None:
         home = Home.of(probe(), settings)
-        await serve(settings, Store(tmp_path), listener, home, during=forever, read=lambda: settings)
+        await serve(settings, Store(tmp_path), [listener], home, during=forever, read=lambda: settings)
 
     with pytest.raises(OSError, match="Bad file descriptor"):
         asyncio.run(run())

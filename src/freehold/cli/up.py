@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,14 +52,15 @@ def up(
     flags = {"host": host, "port": port, "default_chat": model, "data_dir": data_dir, "api_key": api_key}
     settings = load(config, flags)
     configure_logging(log_level)
-    from freehold.gateway.bind import bind
+    from freehold.gateway.bind import bind_all
 
-    listener = bind(settings)  # before anything slow is imported: who connects now waits, and is not refused
+    listeners = bind_all(settings)  # before anything slow is imported: who connects now waits, and is not refused
     try:
         _prepare_folder(settings.data_dir)
-        _run(settings, listener, lambda: load(config, flags))
+        _run(settings, listeners, lambda: load(config, flags))
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
 
 def _prepare_folder(folder: Path) -> None:
@@ -77,7 +79,7 @@ def _prepare_folder(folder: Path) -> None:
         print(f"warning: {trouble} Its models are served; none can be pulled or removed.", file=sys.stderr, flush=True)
 
 
-def _run(settings: Settings, listener: object, read: Callable[[], Settings]) -> None:
+def _run(settings: Settings, listeners: list[socket.socket], read: Callable[[], Settings]) -> None:
     import uvloop
 
     from freehold.gateway.server import serve
@@ -86,15 +88,15 @@ def _run(settings: Settings, listener: object, read: Callable[[], Settings]) -> 
     from freehold.store.store import Store
 
     async def during(services: Services) -> None:
-        await _start_models(services, _base_url(settings, listener))
+        await _start_models(services, _base_url(listeners[0]))
 
     home = Home.of(probe(), settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, Store(settings.data_dir), listener, home, during=during, read=read))  # type: ignore[arg-type]
+        runner.run(serve(settings, Store(settings.data_dir), listeners, home, during=during, read=read))
 
 
-def _base_url(settings: Settings, listener: object) -> str:
-    host, port = listener.getsockname()[:2]  # type: ignore[attr-defined]
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104
         host = "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

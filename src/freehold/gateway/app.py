@@ -12,11 +12,22 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.errors import MethodNotAllowed, NotFound
-from freehold.gateway import audio, catalogue, control, health, images, inference, loading, messages, models, speech
+from freehold.gateway import (
+    audio,
+    catalogue,
+    control,
+    health,
+    inference,
+    loading,
+    messages,
+    models,
+    ollama,
+    ollama_library,
+    speech,
+)
 from freehold.gateway.auth import HostCheck
-from freehold.gateway.dialects import ANTHROPIC, ELEVENLABS, OPENAI, Dialect, by_path
+from freehold.gateway.dialects import ANTHROPIC, OLLAMA, OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
-from freehold.gateway.realtime import doors as realtime
 from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
 
@@ -30,7 +41,7 @@ class Entry:
     method: str
     path: str
     handler: Handler
-    access: Literal["key", "open", "own"] = "key"
+    access: Literal["key", "open"] = "key"
     dialect: Dialect = OPENAI
 
 
@@ -42,20 +53,23 @@ ROUTES = (
     Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
     Entry("POST", "/v1/audio/translations", audio.translations),
-    Entry("GET", "/v1/realtime", realtime.connect, access="own"),
-    Entry("POST", "/v1/realtime/client_secrets", realtime.client_secrets),
-    Entry("POST", "/v1/text-to-speech/{voice}", speech.text_to_speech, dialect=ELEVENLABS),
-    Entry("POST", "/v1/text-to-speech/{voice}/stream", speech.text_to_speech, dialect=ELEVENLABS),
-    Entry("GET", "/v1/voices", speech.elevenlabs_voices, dialect=ELEVENLABS),
     Entry("POST", "/v1/messages", messages.messages, dialect=ANTHROPIC),
     Entry("POST", "/v1/messages/count_tokens", messages.count_tokens, dialect=ANTHROPIC),
-    Entry("POST", "/v1/images/generations", images.generations),
-    Entry("POST", "/v1/images/edits", images.edits),
-    Entry("POST", "/v1/images/variations", images.variations),
-    Entry("GET", "/v1/images/files/{name}", images.get_picture, access="open"),
     Entry("GET", "/v1/models", models.list_models),
     Entry("GET", "/v1/models/{model:path}", models.get_model),
     Entry("DELETE", "/v1/models/{model:path}", models.delete_model),
+    Entry("POST", "/api/chat", ollama.chat, dialect=OLLAMA),
+    Entry("POST", "/api/generate", ollama.generate, dialect=OLLAMA),
+    Entry("POST", "/api/embed", ollama.embed, dialect=OLLAMA),
+    Entry("POST", "/api/embeddings", ollama.embeddings, dialect=OLLAMA),
+    Entry("GET", "/api/tags", ollama_library.tags, dialect=OLLAMA),
+    Entry("POST", "/api/show", ollama_library.show, dialect=OLLAMA),
+    Entry("POST", "/api/pull", ollama_library.pull, dialect=OLLAMA),
+    Entry("POST", "/api/create", ollama_library.create, dialect=OLLAMA),
+    Entry("POST", "/api/copy", ollama_library.copy, dialect=OLLAMA),
+    Entry("DELETE", "/api/delete", ollama_library.delete, dialect=OLLAMA),
+    Entry("POST", "/api/push", ollama_library.push, dialect=OLLAMA),
+    Entry("GET", "/", ollama_library.root, access="open"),
     Entry("GET", "/api/version", control.version),
     Entry("GET", "/api/ps", control.workers),
     Entry("POST", "/api/load", loading.load),
@@ -104,6 +118,7 @@ class _Resource:
         if entry is None:
             raise MethodNotAllowed(f"Not allowed: {_line(scope)}. Allowed: {', '.join(self._entries)}.", tuple(self._entries))
         scope["freehold.route"] = entry.path
+        scope["freehold.untyped"] = entry.dialect.untyped
         request = Request(scope, receive)
         services = self._live.now
         if entry.access == "key":

@@ -31,22 +31,36 @@ def refuse_unsafe_bind(settings: Settings) -> None:
         )
 
 
-def bind(settings: Settings) -> socket.socket:
-    """The listening socket. Raises StartError for an unsafe, taken or impossible address."""
+def bind_all(settings: Settings) -> list[socket.socket]:
+    """The listening sockets, that of `port` first. Raises StartError for an unsafe, taken or impossible address."""
     refuse_unsafe_bind(settings)
+    listeners = [_bind(settings, settings.port)]
+    if settings.ollama_port:
+        try:
+            listeners.append(_bind(settings, settings.ollama_port))
+        except StartError:
+            listeners[0].close()
+            raise
+    return listeners
+
+
+def _bind(settings: Settings, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((settings.host, port))
         listener.listen(2048)
     except OSError as error:
         listener.close()
         if isinstance(error, PermissionError):
-            raise StartError(f"Port {settings.port} needs privileges.", "Choose one above 1023: --port 8080.") from None
+            raise StartError(f"Port {port} needs privileges.", "Choose one above 1023: --port 8080.") from None
         if error.errno == errno.EADDRINUSE:
             raise StartError(
-                f"Port {settings.port} is taken by another program.", f"Stop it, or choose another: --port {settings.port + 1}."
+                f"Port {port} is taken by another program.",
+                f"Stop it, or choose another: --port {port + 1}."
+                if port == settings.port
+                else "Stop it (Ollama itself, perhaps), or choose another `ollama_port`.",
             ) from None
         raise StartError(f"Cannot listen on {settings.host}: {error.strerror or error}.", "Check --host.") from None
     listener.setblocking(False)

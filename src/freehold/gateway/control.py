@@ -14,22 +14,28 @@ import freehold
 from freehold.errors import InvalidRequest
 from freehold.fleet.patience import Patience
 from freehold.gateway.http import ClientGone, Json, UntilGone, read_json
+from freehold.gateway.ollama_library import loaded, on_ollamas_port
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Outgoing
 from freehold.protocol import sse
+from freehold.protocol.ollama.models import API_VERSION
 from freehold.routing.pulls import Pull
 from freehold.store.names import check_name, is_path
 
 
 async def version(services: Services, request: Request) -> Response:
+    """On the port for Ollama's clients, the version of its API: some of them take none that is older than they know."""
     settings = services.settings
+    if on_ollamas_port(services, request):
+        return Json({"version": API_VERSION})
     return Json(
         {"name": "freehold", "version": freehold.__version__, "pid": os.getpid(), "default_chat": settings.default_chat}
     )
 
 
 async def workers(services: Services, request: Request) -> Response:
-    """Every worker with its process, its queue and its sandbox, and how far the memory is planned."""
+    """Every worker with its process, its queue and its sandbox, and how far the memory is planned; and the models in memory as
+    Ollama's clients read them."""
     loads = services.scheduler.loads()
     rows = []
     for worker in services.supervisor.status():
@@ -39,7 +45,7 @@ async def workers(services: Services, request: Request) -> Response:
         {"device": device, "budget_bytes": budget, "planned_bytes": planned}
         for device, budget, planned in services.scheduler.memory()
     ]
-    return Json({"workers": rows, "memory": memory})
+    return Json({"models": loaded(services), "workers": rows, "memory": memory})
 
 
 async def list_pulls(services: Services, request: Request) -> Response:

@@ -50,13 +50,13 @@ def error_response(error: FreeholdError, body: Mapping[str, Any] | None = None) 
 
 
 async def read_json_body(request: Request, limit: int) -> bytes:
-    """The raw body of a JSON request.
+    """The raw body of a JSON request. Where a route's bodies are untyped, whatever they are called is read as JSON.
 
     Raises UnsupportedMediaType for another type, PayloadTooLarge past `limit` bytes (by its own claim or by count), ClientGone
     when the client leaves in the middle of it.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if kind != "application/json" and not request.scope.get("freehold.untyped"):
         raise UnsupportedMediaType(f"The body must be application/json, not {kind[:80]!r}.")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":

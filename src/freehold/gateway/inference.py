@@ -29,7 +29,7 @@ from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
 from freehold.protocol.images import ImageLimits, check_images
 from freehold.protocol.plan import Chunk, Echoed, Joiner, Plan
-from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, parse
+from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Parsed, parse
 from freehold.protocol.requests.common import Request as BodyRequest
 from freehold.protocol.values import Target
 from freehold.protocol.voiced import has_sound, unheard
@@ -53,10 +53,19 @@ async def embeddings(services: Services, request: Request) -> Response:
     return await answer(services, request, EmbeddingRequest, embedding_plan)
 
 
-async def answer(
+async def answer(services: Services, request: Request, kind: Any, planner: Planner) -> Response:
+    return await answered(services, request, await received(services, request, kind), planner)
+
+
+async def received(services: Services, request: Request, kind: Any) -> Parsed[Any]:
+    raw = await read_json_body(request, services.settings.max_body_bytes)
+    return parse(kind, raw, unknown=services.settings.unknown_parameters)
+
+
+async def answered(
     services: Services,
     request: Request,
-    kind: Any,
+    parsed: Parsed[Any],
     planner: Planner,
     *,
     resolve: Callable[[Services, str], Entry] = find,
@@ -65,8 +74,6 @@ async def answer(
     """All that needs no worker: what is wrong with a request is said before it waits for anything. Another dialect has a
     `planner` of its own, and may have its own way to `resolve` names and its own kind of answer, which is then `made`."""
     made = made or LeasedAnswer
-    raw = await read_json_body(request, services.settings.max_body_bytes)
-    parsed = parse(kind, raw, unknown=services.settings.unknown_parameters)
     entry = resolve(services, parsed.value.model)
     request.scope["freehold.model"] = entry.manifest.name
     entry.check()

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from freehold.fleet.client import EngineClient
 from freehold.gateway.calls import call_all, parse_answer
 from freehold.gateway.http import Json
-from freehold.gateway.inference import LeasedAnswer, answer
+from freehold.gateway.inference import LeasedAnswer, answer, answered, received
 from freehold.gateway.services import Services
 from freehold.protocol.anthropic.plan import count_plan, messages_plan
 from freehold.protocol.plan import Plan, encode
@@ -22,7 +22,8 @@ async def messages(services: Services, request: Request) -> Response:
 
 
 async def count_tokens(services: Services, request: Request) -> Response:
-    return await answer(services, request, CountRequest, count_plan, made=CountedPrompt)
+    asked = await received(services, request, CountRequest)
+    return await answered(services, request, asked, count_plan, made=CountedPrompt)
 
 
 class CountedPrompt(LeasedAnswer):

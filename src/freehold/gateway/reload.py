@@ -16,7 +16,14 @@ from freehold.routing.planner import Home, Planner
 from freehold.settings import Settings
 from freehold.telemetry import log
 
-FIXED = ("host", "port", "data_dir", "http", "max_body_bytes")  # the server was built on them: they need a new start
+FIXED = (
+    "host",
+    "port",
+    "ollama_port",
+    "data_dir",
+    "http",
+    "max_body_bytes",
+)  # the server was built on them: they need a new start
 
 
 class Live:
@@ -45,8 +52,6 @@ class Live:
         before.scheduler.configure(
             settings.queue, settings.memory, home.bytes_by_device, needed=home.budget.needed, observe=home.observed
         )
-        if settings.api_key != before.settings.api_key:
-            before.lobby.forget_all()
         self.now = replace(
             before,
             settings=settings,

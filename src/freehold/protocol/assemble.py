@@ -2,7 +2,7 @@
 
 The engine is asked for a stream also where the client wants a whole answer: llama.cpp's server looks for a client that has
 left whenever it has a token to send, but while it keeps an answer for later only when no request of the model has got one for
-a second. Where its stream does not say the same as its whole answer, it is asked for the whole one: `Plan.streamed`.
+a second. Where its stream would say less than its whole answer does, it is asked for the whole one: `Plan.streamed`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Assembly:
         self._cutter = sse.EventCutter()
         self._last: dict[str, Any] = {}
         self._usage: Any = None
+        self._timings: Any = None
         self._text: list[str] | None = None
         self._message: _Message | None = None
         self._logprobs: dict[str, list[Any]] = {}
@@ -75,7 +76,7 @@ class Assembly:
             if self._finish is None or len(choice) == 2:
                 raise EngineBadResponse("The model's worker ended its answer before the end.")
             head = self._last | {"choices": [choice], "object": self._last["object"].removesuffix(".chunk")}
-        return head if self._usage is None else head | {"usage": self._usage}
+        return head | {name: value for name, value in (("usage", self._usage), ("timings", self._timings)) if value}
 
     def _add(self, payload: bytes) -> None:
         chunk = from_json(payload)
@@ -85,6 +86,7 @@ class Assembly:
         self._last = chunk
         self._usage = chunk.get("usage") or self._usage
         timings = chunk.pop("timings", None) or {}
+        self._timings = timings or self._timings
         for choice in chunk["choices"]:
             if timings and choice.get("finish_reason") is None:
                 self._told = timings["predicted_n"] if _says(choice) else self._told or 0

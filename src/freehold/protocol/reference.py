@@ -10,30 +10,35 @@ from pydantic.fields import FieldInfo
 from freehold.protocol.requests import (
     ChatRequest,
     CompletionRequest,
-    EditFields,
-    EditRequest,
     EmbeddingRequest,
-    GenerationRequest,
     SpeechRequest,
     TranscriptionRequest,
     TranslationRequest,
-    VariationFields,
 )
 from freehold.protocol.requests.anthropic import CountRequest, MessagesRequest
-from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Refused, Request, Treatment, treatment
+from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Part, Refused, Treatment, treatment
+from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, Options
+from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
 
-_ENDPOINTS: tuple[tuple[str, type[Request]], ...] = (
+_ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
     ("POST /v1/completions", CompletionRequest),
     ("POST /v1/embeddings", EmbeddingRequest),
     ("POST /v1/messages", MessagesRequest),
     ("POST /v1/messages/count_tokens", CountRequest),
+    ("POST /api/chat", ChatBody),
+    ("POST /api/generate", GenerateBody),
+    ("POST /api/embed", EmbedBody),
+    ("POST /api/embeddings", EmbeddingsBody),
+    ("Options of Ollama's requests", Options),
+    ("POST /api/show", ShowBody),
+    ("POST /api/pull", PullBody),
+    ("POST /api/create", CreateBody),
+    ("POST /api/copy", CopyBody),
+    ("DELETE /api/delete", DeleteBody),
     ("POST /v1/audio/speech", SpeechRequest),
     ("POST /v1/audio/transcriptions", TranscriptionRequest),
     ("POST /v1/audio/translations", TranslationRequest),
-    ("POST /v1/images/generations", GenerationRequest),
-    ("POST /v1/images/edits", EditRequest),
-    ("POST /v1/images/variations", VariationFields),
 )
 _INTRODUCTION = """# Parameters
 
@@ -54,22 +59,20 @@ def markdown() -> str:
         parts += list(_rows(model, extras=False))
     parts += ["", "## Freehold's own parameters", "", "For all of these endpoints.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(EmbeddingRequest, extras=True)]
-    parts += ["", "## Freehold's own parameters for pictures", "", "`strength` is for edits and variations.", ""]
-    own = [row for row in _rows(EditFields, extras=True) if row not in set(_rows(EmbeddingRequest, extras=True))]
-    parts += ["| parameter | values | note |", "|---|---|---|", *own]
     parts += ["", "## llama.cpp's sampling parameters", "", "For chat and text completions.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(ChatRequest, extras=True)]
     return "\n".join(parts)
 
 
-def _rows(model: type[Request], *, extras: bool) -> Iterator[str]:
+def _rows(model: type[Part], *, extras: bool) -> Iterator[str]:
     for name, field in model.model_fields.items():
         how = treatment(model, name)
         if isinstance(how, Extra) != extras or (model is ChatRequest and isinstance(how, Own)):
             continue
         values = _values(field, how)
         note = how.note or "–"
-        yield f"| `{name}` | {values} | {note} |" if extras else f"| `{name}` | {values} | {_LABELS[type(how)]} | {note} |"
+        shown = field.alias or name
+        yield f"| `{shown}` | {values} | {note} |" if extras else f"| `{shown}` | {values} | {_LABELS[type(how)]} | {note} |"
 
 
 _LABELS: dict[type[Any], str] = {Honoured: "honoured", Accepted: "accepted", Refused: "**refused**", Extra: ""}
@@ -89,7 +92,7 @@ def _kind(annotation: Any) -> str:
     if plain:
         return plain
     if origin is Literal:
-        return ", ".join(f"`{value}`" for value in inner)
+        return ", ".join(f"`{value}`" if value != "" else "empty" for value in inner)
     if len(inner) == 1 or hasattr(annotation, "__metadata__"):  # Annotated: the first argument is the type itself
         return _kind(inner[0])
     kinds = dict.fromkeys(_kind(arg) for arg in inner)

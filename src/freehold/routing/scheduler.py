@@ -144,6 +144,14 @@ class Scheduler:
         seat = self._seats.get(model)
         return seat.state if seat else "out"
 
+    def stays(self, model: str) -> float | None:
+        """Seconds for which a model in memory stays if nobody asks for it; None for as long as there is room."""
+        seat = self._seats.get(model)
+        if seat is None or seat.stay.keep_alive is None:
+            return None
+        view = seat.view(time.monotonic())
+        return max(0.0, seat.stay.keep_alive - view.unused)
+
     def served(self, model: str) -> bool:
         """Whether the model has been loaded once, and has not failed since: it would be loaded again for a request."""
         seat = self._seats.get(model)
@@ -213,7 +221,7 @@ class Scheduler:
         self._advance()
         try:
             await waiter.turn
-        except BaseException:  # also a cancellation: who leaves the queue takes nothing along
+        except BaseException:
             if seat.leave(waiter):  # the turn came in the very moment of leaving: it is passed on
                 seat.give_back(waiter.need, terms.tenant, None)
             self._advance()

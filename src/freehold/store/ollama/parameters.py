@@ -74,3 +74,11 @@ def _stops(value: Any) -> tuple[str, ...]:
     if not isinstance(given, list) or not all(isinstance(item, str) and 0 < len(item) <= 1000 for item in given):
         return ()
     return tuple(dict.fromkeys(given)) if len(set(given)) <= MOST_STOPS else ()
+
+
+def number_of(text: str) -> float:
+    """A number as a Modelfile writes it. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

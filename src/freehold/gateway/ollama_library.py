@@ -1,0 +1,261 @@
+"""The models themselves, for Ollama's clients: what there is, what is loaded; pulling, making, copying and deleting them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from freehold.errors import Conflict, InvalidRequest, NotFound, NotSupported, StoreError
+from freehold.fleet.patience import Patience
+from freehold.gateway.http import ClientGone, Json, UntilGone
+from freehold.gateway.inference import received
+from freehold.gateway.models import model_card, remove
+from freehold.gateway.ollama import LATEST, find_tagged, tagged
+from freehold.gateway.services import Services
+from freehold.gateway.stream import Outgoing
+from freehold.protocol.framing import LINES
+from freehold.protocol.ollama import models as told
+from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
+from freehold.routing.catalog import Entry
+from freehold.routing.pulls import Pull
+from freehold.store import catalogue
+from freehold.store.derive import Changes, derive
+from freehold.store.manifest import Manifest
+from freehold.store.names import check_name, is_path
+from freehold.store.ollama.modelfile import modelfile
+from freehold.store.starter import STARTERS
+
+_TASKS = ("chat", "embedding")
+_STAGES = {"verify": "verifying sha256 digest", "convert": "converting", "install": "writing manifest"}
+
+
+async def tags(services: Services, request: Request) -> Response:
+    """The installed models that Ollama's clients can use."""
+    entries = await asyncio.to_thread(lambda: list(services.catalog.entries()))
+    rows = [_row(services, entry) for entry in entries if entry.manifest.task in _TASKS]
+    return Json({"models": rows})
+
+
+async def show(services: Services, request: Request) -> Response:
+    asked = (await received(services, request, ShowBody)).value
+    entry = find_tagged(services, asked.model)
+    manifest, facts = entry.manifest, entry.manifest.facts
+    card = model_card(services, entry)
+    template = (facts.chat_template if facts else None) or ""
+    if entry.deployment.chat_template is not None:
+        template = entry.deployment.chat_template.read_text(encoding="utf-8")
+    parameters = told.parameter_lines(manifest.sampling, manifest.options.get("context"))
+    thinks = bool(entry.target.capabilities & {"thinking", "reasoning_effort"})
+    return Json(
+        {
+            "license": manifest.license or "",
+            "modelfile": told.modelfile_of(tagged(manifest.name), template, manifest.system, parameters),
+            "parameters": parameters,
+            "template": template,
+            "system": manifest.system,
+            "details": told.details(card, _family(entry)),
+            "model_info": _model_info(entry),
+            "capabilities": told.capabilities(card["capabilities"], thinks),
+            "modified_at": told.moment(manifest.created),
+        }
+    )
+
+
+def loaded(services: Services) -> list[dict[str, Any]]:
+    """The models in memory; the part of /api/ps that Ollama's clients read."""
+    rows = []
+    for worker in services.supervisor.status():
+        if worker.state != "ready" or services.store.stamp(worker.model) is None:
+            continue
+        entry = services.catalog.resolve(worker.model)
+        planned = (worker.plan or {}).get("bytes") or {}
+        stays = services.scheduler.stays(worker.model)
+        row = _row(services, entry)
+        del row["modified_at"]
+        rows.append(
+            row
+            | {
+                "size": sum(planned.values()),
+                "size_vram": sum(count for device, count in planned.items() if device != "host"),
+                "expires_at": told.moment(None if stays is None else time.time() + stays),
+                "context_length": worker.context,
+            }
+        )
+    return rows
+
+
+async def pull(services: Services, request: Request) -> Response:
+    asked = (await received(services, request, PullBody)).value
+    running = services.pulls.begin(_reference(services, asked.model), name=None)
+    if asked.stream is not False:
+        return PulledLines(services, running)
+    await services.pulls.wait(running)
+    if running.error is not None:
+        raise running.error
+    return Json({"status": "success"})
+
+
+async def copy(services: Services, request: Request) -> Response:
+    asked = (await received(services, request, CopyBody)).value
+    source = find_tagged(services, asked.source).manifest
+    name = _new_name(services, asked.destination)
+    await asyncio.to_thread(services.store.save, replace(source, name=name))
+    return Response()
+
+
+async def delete(services: Services, request: Request) -> Response:
+    asked = (await received(services, request, DeleteBody)).value
+    name = find_tagged(services, asked.model).manifest.name
+    if asked.model.removesuffix(LATEST) != name.removesuffix(LATEST):
+        raise InvalidRequest(f"{asked.model!r} only stands for {name!r}; delete that by its own name.", param="model")
+    await remove(services, name)
+    return Response()
+
+
+async def create(services: Services, request: Request) -> Response:
+    asked: CreateBody = (await received(services, request, CreateBody)).value
+    base, changes = _wanted(asked)
+    if not base:
+        raise InvalidRequest("Missing required parameter: 'from'.", param="from", code="missing_required_parameter")
+    source = find_tagged(services, base).manifest
+    name = _new_name(services, asked.model)
+    await asyncio.to_thread(derive, services.store, source, name, changes)
+    if asked.stream is False:
+        return Json({"status": "success"})
+    lines = ({"status": "using existing layers"}, {"status": "writing manifest"}, {"status": "success"})
+    return Response(LINES.frames(lines), media_type=LINES.content_type)
+
+
+async def root(services: Services, request: Request) -> Response:
+    """By which Ollama's clients see that it is there."""
+    if not on_ollamas_port(services, request):
+        raise NotFound("Unknown request URL: GET /. Please check the URL for typos.", code="unknown_url")
+    return PlainTextResponse("Ollama is running")
+
+
+async def push(services: Services, request: Request) -> Response:
+    raise NotSupported("This server uploads no models.")
+
+
+def on_ollamas_port(services: Services, request: Request) -> bool:
+    return bool(services.settings.ollama_port) and request.scope["server"][1] == services.settings.ollama_port
+
+
+def _wanted(asked: CreateBody) -> tuple[str | None, Changes]:
+    """What to make it from, and what is to be different: from the Modelfile, then from the fields."""
+    given = modelfile(asked.modelfile or "")
+    licence = "\n".join(asked.license) if isinstance(asked.license, list) else asked.license
+    changes = Changes(
+        system=given.system if asked.system is None else asked.system,
+        template=(given.template if asked.template is None else asked.template) or None,
+        license=(given.license if licence is None else licence) or None,
+        parameters={**given.parameters, **(asked.parameters or {})},
+    )
+    return asked.from_ or given.base, changes
+
+
+def _new_name(services: Services, name: str) -> str:
+    """Where a model may be put. Raises InvalidRequest for no name, or that of an alias; Conflict while who has it is busy."""
+    name = check_name(name.removesuffix(LATEST))
+    if services.catalog.real_name(name) != name:
+        raise InvalidRequest(f"{name!r} is an alias; choose another name.", param="model", code="invalid_value")
+    if busy := services.scheduler.busy(name):
+        raise Conflict(f"The model {name!r} is answering {busy} requests; replace it when they are done.", param="model")
+    return name
+
+
+def _reference(services: Services, name: str) -> str:
+    """What is pulled under a name: a model that is known here by it, else one of Ollama's registry."""
+    if is_path(name) or "://" in name:
+        raise InvalidRequest("A model is pulled by its name; for a file or an address: freehold pull.", param="model")
+    name = name.removesuffix(LATEST)
+    if name.startswith(("hf.co/", "huggingface.co/")):
+        return name
+    check_name(name)
+    known = name in STARTERS or catalogue.load(services.store.data_dir).find(name) is not None
+    return name if known else f"ollama:{name}"
+
+
+def _row(services: Services, entry: Entry) -> dict[str, Any]:
+    manifest, name = entry.manifest, tagged(entry.manifest.name)
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": told.moment(manifest.created),
+        "size": manifest.size,
+        "digest": _digest(manifest),
+        "details": told.details(model_card(services, entry), _family(entry)),
+    }
+
+
+def _digest(manifest: Manifest) -> str:
+    """That of its weights."""
+    weights = manifest.file("weights")
+    return (weights.digest if weights and weights.digest else "").removeprefix("sha256:")
+
+
+def _family(entry: Entry) -> str:
+    return entry.manifest.facts.architecture if entry.manifest.facts else ""
+
+
+def _model_info(entry: Entry) -> dict[str, Any]:
+    """Keys of the file, by their own names (GGUF)."""
+    facts = entry.manifest.facts
+    if facts is None:
+        return {}
+    kind = facts.architecture
+    return {
+        "general.architecture": kind,
+        "general.parameter_count": facts.parameters,
+        f"{kind}.context_length": facts.context_length,
+        f"{kind}.embedding_length": facts.embedding_length,
+        f"{kind}.block_count": facts.block_count,
+        f"{kind}.attention.head_count": facts.head_count,
+        f"{kind}.attention.head_count_kv": facts.head_count_kv,
+        f"{kind}.vocab_size": facts.vocab_size,
+    }
+
+
+class PulledLines(Response):
+    """A pull as Ollama's lines of progress. A client that leaves does not end it."""
+
+    def __init__(self, services: Services, pull: Pull):
+        super().__init__()
+        self._services = services
+        self._pull = pull
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientGone), Patience(self._services.settings.timeouts.write, ClientGone) as patience:
+            async with UntilGone(receive):
+                out = Outgoing(send, {}, patience, LINES)
+                async with contextlib.aclosing(self._lines()) as lines:
+                    async for line in lines:
+                        await out.write(LINES.encode(line))
+                await out.close()
+
+    async def _lines(self) -> AsyncGenerator[dict[str, Any], None]:
+        line: dict[str, Any] = {"status": "pulling manifest"}
+        yield line
+        async with contextlib.aclosing(self._services.pulls.watch(self._pull)) as states:
+            async for state in states:
+                if state is not None and (progress := state["progress"]):
+                    line = _progress(self._pull.reference, progress)
+                yield line
+        error = self._pull.error or StoreError("The pull was cancelled.")
+        yield {"status": "success"} if self._pull.state == "done" else {"error": error.sentence}
+
+
+def _progress(reference: str, progress: dict[str, Any]) -> dict[str, Any]:
+    """`digest` is what clients tell bars of progress apart by."""
+    if progress["stage"] != "download":
+        return {"status": _STAGES[progress["stage"]]}
+    line = {"status": f"pulling {reference}", "digest": reference, "completed": progress["done"]}
+    return line if progress["total"] is None else {**line, "total": progress["total"]}

@@ -1,1 +1,0 @@
-"""Realtime sessions: protocol/realtime decides, this carries out: sockets, workers, leases, time."""

@@ -1,0 +1,46 @@
+"""Ollama's requests as plans."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from freehold.protocol.chat import chat_plan
+from freehold.protocol.completions import completion_plan
+from freehold.protocol.embeddings import embedding_plan
+from freehold.protocol.framing import LINES
+from freehold.protocol.ollama.joiner import AnswerJoiner, EmbedJoiner, Said, as_message, as_response
+from freehold.protocol.ollama.translate import chat_of, embedding_of, prompt_of, raw_of, thinking
+from freehold.protocol.plan import Echoed, Plan
+from freehold.protocol.requests.ollama import AnsweredRequest, ChatBody, EmbedBody, EmbeddingsBody, GenerateBody
+from freehold.protocol.values import Target
+
+
+def chat_lines_plan(body: ChatBody, target: Target) -> Plan:
+    """All of these raise InvalidRequest for what the model cannot do."""
+    return _answered(chat_plan(chat_of(body, target), target, thinking(body, target)), body, as_message)
+
+
+def generate_plan(body: GenerateBody, target: Target) -> Plan:
+    if body.raw:
+        return _answered(completion_plan(raw_of(body, target), target), body, as_response)
+    return _answered(chat_plan(prompt_of(body, target), target, thinking(body, target)), body, as_response)
+
+
+def embed_plan(body: EmbedBody | EmbeddingsBody, target: Target) -> Plan:
+    plan, began = embedding_plan(embedding_of(body), target), time.monotonic()
+
+    def joiner(echoed: Sequence[Echoed]) -> EmbedJoiner:
+        return EmbedJoiner(plan.joiner(echoed), body.model, isinstance(body, EmbeddingsBody), began)
+
+    return replace(plan, joiner=joiner)
+
+
+def _answered(plan: Plan, body: AnsweredRequest, said: Said) -> Plan:
+    began = time.monotonic()
+
+    def joiner(echoed: Sequence[Echoed]) -> AnswerJoiner:
+        return AnswerJoiner(plan.joiner(echoed), body.model, said, began)
+
+    return replace(plan, relay=False, joiner=joiner, framing=LINES)
