@@ -66,28 +66,32 @@ def gateway(data_dir: Path | None, env: Mapping[str, str] | None = None) -> Iter
             yield Gateway(process, port, time.perf_counter() - began, log)
 
 
+def fake_model(data_dir: Path, name: str = "fake", task: str = "chat", **options: Any) -> None:
+    """Installs a model that the fake engine plays."""
+    Store(data_dir).save(
+        Manifest(
+            name=name,
+            task=task,  # type: ignore[arg-type]
+            engine="fake",
+            files=(),
+            source="fake",
+            license=None,
+            created=0,
+            facts=None,
+            sampling={},
+            dimensions=(),
+            options=options,
+            description="",
+        )
+    )
+
+
 @contextlib.contextmanager
 def fake_gateway(slots: int) -> Iterator[Gateway]:
     """`freehold up` over the fake engine, ready. It never has to queue a request: there are `slots`."""
     with tempfile.TemporaryDirectory(prefix="fh-bench-") as folder:
-        options = {"slots": slots}
         for name, task in (("fake", "chat"), ("fake-embedding", "embedding")):
-            Store(Path(folder)).save(
-                Manifest(
-                    name=name,
-                    task=task,
-                    engine="fake",
-                    files=(),
-                    source="benchmark",
-                    license=None,
-                    created=0,
-                    facts=None,
-                    sampling={},
-                    dimensions=(),
-                    options=options,
-                    description="",
-                )
-            )
+            fake_model(Path(folder), name, task, slots=slots)
         env = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake-embedding"}
         with gateway(Path(folder), env) as running:
             running.ready(60.0)

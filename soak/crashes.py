@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from pathlib import Path
 
 import uvloop
@@ -13,7 +12,7 @@ from benchmarks.client import Connection
 from benchmarks.processes import Gateway
 from benchmarks.report import median
 from soak.judge import Judged
-from soak.servers import chat, connection, fake, open_files, worker
+from soak.servers import chat, closed_loop, fake, open_files, worker
 
 _CLIENTS = 4
 _PATIENCE = 2.0  # seconds a client waits for a model that crashes
@@ -62,17 +61,7 @@ async def _with_crashes(port: int, seconds: float) -> float:
 
 async def _throughput(port: int, seconds: float) -> float:
     """Answers a second of the serving model, each of which takes it 20 ms."""
-    data, deadline, answered = chat(faults={"tokens": 1, "first_token_delay_s": 0.02}), time.perf_counter() + seconds, 0
-
-    async def one() -> None:
-        nonlocal answered
-        async with connection(port) as line:
-            while time.perf_counter() < deadline:
-                answer = await line.ask(data)  # before the sum is read: others add to it meanwhile
-                answered += answer.status == 200
-
-    await asyncio.gather(*(one() for _ in range(_CLIENTS)))
-    return answered / seconds
+    return await closed_loop(port, chat(faults={"tokens": 1, "first_token_delay_s": 0.02}), _CLIENTS, seconds)
 
 
 async def _crash(port: int) -> None:

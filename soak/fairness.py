@@ -20,7 +20,6 @@ from soak.servers import chat, connection, idle, real
 _MODEL = "smollm2:135m"
 _WORDS = ("harbour", "quiet", "boat", "nets", "bread", "open", "lamp", "two", "way", "north", "wind", "in", "the", "and", "of")
 _NUMBERS = itertools.count()
-_ROUNDS = 4
 _PAUSE = 1.0  # seconds after which a client that is turned away asks again: the least that Retry-After says
 _Visits = list[tuple[int, float]]
 
@@ -28,21 +27,21 @@ _Visits = list[tuple[int, float]]
 def fairness(*, quick: bool, data_dir: Path | None) -> Judged:
     """A visitor asks once a second, in turns alone and while another caller keeps 100 requests under way."""
     report = Judged("A visitor beside a flood")
-    count, clients = (1, 12) if quick else (20, 100)
+    rounds, count, clients = (1, 1, 8) if quick else (4, 20, 100)
     with real(data_dir) as gateway:
-        uvloop.run(_visit(report, gateway.port, count, clients))
+        uvloop.run(_visit(report, gateway.port, rounds, count, clients))
     return report
 
 
-async def _visit(report: Judged, port: int, count: int, clients: int) -> None:
+async def _visit(report: Judged, port: int, rounds: int, count: int, clients: int) -> None:
     alone: _Visits = []
     beside: _Visits = []
     flood: Counter[int] = Counter()
     await _once_a_second(port, 2)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         alone += await _once_a_second(port, count)
         async with _flooding(port, clients, flood):
-            await _once_a_second(port, 3)  # until the queue is full
+            await _once_a_second(port, min(count, 3))  # until the queue is full
             beside += await _once_a_second(port, count)
         await idle(port, _MODEL)
     base, during = (percentile([seconds for _, seconds in visits], 0.95) for visits in (alone, beside))

@@ -13,7 +13,7 @@ from benchmarks.client import Connection
 from benchmarks.processes import Gateway, rss_bytes
 from benchmarks.report import percentile
 from soak.judge import Judged
-from soak.servers import chat, connection, fake
+from soak.servers import chat, closed_loop, fake
 
 _MB = 1e6
 
@@ -29,8 +29,8 @@ def overload(*, quick: bool, data_dir: Path | None) -> Judged:
 
 async def _overload(report: Judged, gateway: Gateway, slots: int, seconds: float, lasting: float) -> None:
     data = chat(faults={"tokens": 1, "first_token_delay_s": seconds})
-    await _closed_loop(gateway.port, data, slots * 2, min(lasting / 2, 3.0))
-    peak = await _closed_loop(gateway.port, data, slots * 2, min(lasting, 15.0))
+    await closed_loop(gateway.port, data, slots * 2, min(lasting / 2, 3.0))
+    peak = await closed_loop(gateway.port, data, slots * 2, min(lasting, 15.0))
     report.add("peak, twice as many clients as slots", peak, "requests/s")
     flood = _Flood(gateway.port, data)
     await flood.run(10 * slots / seconds, min(lasting / 4, 5.0))  # warm-up: the connections, and the queue full
@@ -51,21 +51,6 @@ async def _overload(report: Judged, gateway: Gateway, slots: int, seconds: float
     report.at_most(
         "memory changes by", (max(memory) - min(memory)) / memory[0] * 100, 5, "%", f"{memory[0] / _MB:.1f} MB before"
     )
-
-
-async def _closed_loop(port: int, data: bytes, clients: int, seconds: float) -> float:
-    """Requests answered a second, by clients that each wait for their answer."""
-    deadline, answered = time.perf_counter() + seconds, 0
-
-    async def one() -> None:
-        nonlocal answered
-        async with connection(port) as line:
-            while time.perf_counter() < deadline:
-                answer = await line.ask(data)  # before the sum is read: others add to it meanwhile
-                answered += answer.status == 200
-
-    await asyncio.gather(*(one() for _ in range(clients)))
-    return answered / seconds
 
 
 class _Flood:

@@ -7,14 +7,13 @@ import contextlib
 import json
 import re
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.client import Connection, request
-from benchmarks.processes import Gateway, gateway
-from freehold.store.manifest import Manifest
-from freehold.store.store import Store
+from benchmarks.processes import Gateway, fake_model, gateway
 
 CHAT = "/v1/chat/completions"
 
@@ -25,35 +24,15 @@ def chat(text: str = "one two three", model: str = "fake", faults: Mapping[str, 
     return request(CHAT, {"model": model, "messages": [{"role": "user", "content": said}], **fields})
 
 
-def install(folder: Path, name: str, task: str = "chat", **options: Any) -> None:
-    """A model that the fake engine plays."""
-    Store(folder).save(
-        Manifest(
-            name=name,
-            task=task,  # type: ignore[arg-type]
-            engine="fake",
-            files=(),
-            source="soak",
-            license=None,
-            created=0,
-            facts=None,
-            sampling={},
-            dimensions=(),
-            options=options,
-            description="",
-        )
-    )
-
-
 @contextlib.contextmanager
 def fake(slots: int, env: Mapping[str, str] | None = None, **others: Mapping[str, Any]) -> Iterator[tuple[Gateway, Path]]:
     """`freehold up` on fake models: "fake", "fake-embedding" and those named. Ready; with its data folder."""
     with tempfile.TemporaryDirectory(prefix="fh-soak-") as name:
         folder = Path(name)
-        install(folder, "fake", slots=slots)
-        install(folder, "fake-embedding", "embedding", slots=slots)
+        fake_model(folder, "fake", slots=slots)
+        fake_model(folder, "fake-embedding", "embedding", slots=slots)
         for other, options in others.items():
-            install(folder, other, **options)
+            fake_model(folder, other, **options)
         usual = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake-embedding", "FREEHOLD_STARTER": "false"}
         with gateway(folder, usual | dict(env or {})) as running:
             running.ready(60.0)
@@ -99,11 +78,11 @@ async def worker(port: int, model: str) -> dict[str, Any]:
     return next(row for row in (await get(port, "/api/ps"))["workers"] if row["model"] == model)
 
 
-async def idle(port: int, model: str, within: float = 30.0, pause: float = 0.005) -> float:
-    """Seconds until nobody holds or awaits one of a model's slots."""
+async def idle(port: int, model: str, within: float = 30.0, pause: float = 0.005, others: int = 0) -> float:
+    """Seconds until nobody, but for `others`, holds or awaits one of a model's slots."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while (row := await worker(port, model))["busy"] or row["queued"]:
+    while (row := await worker(port, model))["busy"] > others or row["queued"]:
         if loop.time() - began > within:
             raise TimeoutError(f"{model} is still busy after {within} s")
         await asyncio.sleep(pause)
@@ -112,3 +91,18 @@ async def idle(port: int, model: str, within: float = 30.0, pause: float = 0.005
 
 def open_files(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+async def closed_loop(port: int, data: bytes, clients: int, seconds: float) -> float:
+    """Requests answered a second, by clients that each wait for their answer."""
+    deadline, answered = time.perf_counter() + seconds, 0
+
+    async def one() -> None:
+        nonlocal answered
+        async with connection(port) as line:
+            while time.perf_counter() < deadline:
+                answer = await line.ask(data)  # before the sum is read: others add to it meanwhile
+                answered += answer.status == 200
+
+    await asyncio.gather(*(one() for _ in range(clients)))
+    return answered / seconds

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from freehold.store.manifest import Manifest
+from benchmarks.processes import fake_model as fake_model  # noqa: PLC0414 - the tests take it from here
 from freehold.store.pull import pull
 from freehold.store.store import Store
 
@@ -162,26 +162,6 @@ def serving(
                 process.kill()
                 process.wait()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def fake_model(data_dir: Path, name: str = "fake", task: str = "chat", **options: Any) -> None:
-    """Installs a model that the fake engine plays."""
-    Store(data_dir).save(
-        Manifest(
-            name=name,
-            task=task,  # type: ignore[arg-type]
-            engine="fake",
-            files=(),
-            source="test",
-            license=None,
-            created=0,
-            facts=None,
-            sampling={},
-            dimensions=(),
-            options=options,
-            description="",
-        )
-    )
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,24 @@ def test_every_module_says_what_it_is() -> None:
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
 
 
+def test_no_function_is_longer_than_40_lines() -> None:
+    long = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 40:
+                long.append(f"{path.name}: {node.name}")
+    assert long == []
+
+
+def test_who_catches_everything_says_why() -> None:
+    everything = re.compile(r"\s*except(\s+(Base)?Exception\b.*)?:")
+    reason = re.compile(r"#\s*(noqa: BLE001\W+)?\w+\W+\w+\W+\w+")
+    lines = [
+        (f"{path.name}:{number}", line) for path in MODULES for number, line in enumerate(path.read_text().splitlines(), 1)
+    ]
+    assert [place for place, line in lines if everything.match(line) and not reason.search(line)] == []
+
+
 def test_nothing_in_the_project_is_pickled_or_evaluated() -> None:
     for path in MODULES:
         assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & imported(path), path

@@ -49,13 +49,24 @@ TRANSCRIPTION_ALIASES = (
 )
 SPEECH_ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2")
+REALTIME_ALIASES = (
+    "gpt-realtime",
+    "gpt-realtime-mini",
+    "gpt-realtime-1.5",
+    "gpt-realtime-2",
+    "gpt-realtime-2.1",
+    "gpt-realtime-2.1-mini",
+    "gpt-4o-realtime-preview",
+    "gpt-4o-mini-realtime-preview",
+)
+LIVE_ALIASES = ("gpt-live-transcribe", "gpt-realtime-whisper")
 CHAT_DEFAULT, EMBEDDING_DEFAULT = "@chat", "@embedding"
 TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT = "@transcription", "@speech", "@image"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys((*CHAT_ALIASES, *CLAUDE_ALIASES), CHAT_DEFAULT),
+        **dict.fromkeys((*CHAT_ALIASES, *CLAUDE_ALIASES, *REALTIME_ALIASES), CHAT_DEFAULT),
         **dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT),
-        **dict.fromkeys(TRANSCRIPTION_ALIASES, TRANSCRIPTION_DEFAULT),
+        **dict.fromkeys(TRANSCRIPTION_ALIASES + LIVE_ALIASES, TRANSCRIPTION_DEFAULT),
         **dict.fromkeys(SPEECH_ALIASES, SPEECH_DEFAULT),
         **dict.fromkeys(IMAGE_ALIASES, IMAGE_DEFAULT),
     }
@@ -181,12 +192,18 @@ class SourceSettings(_Section):
     )
 
 
+class RealtimeSettings(_Section):
+    sessions: int = Field(32, ge=0, le=10_000, description="Realtime sessions at a time; one more is answered 429.")
+    duration: Seconds = Field(3600.0, description="Seconds that a realtime session may last.")
+
+
 class TimeoutSettings(_Section):
     load: Seconds = Field(
         300.0, description="Seconds a model may take to load; on a CPU at most 30, and one more for each 20 MB of its weights."
     )
     first_token: Seconds = Field(600.0, description="Seconds until the engine's first byte of an answer.")
     idle: Seconds = Field(120.0, description="Seconds between two pieces of an answer, streamed or not.")
+    picture: Seconds = Field(7200.0, description="Seconds that pictures which are not streamed may take.")
     write: Seconds = Field(60.0, description="Seconds a client may take to accept a piece; then it is cut off.")
     heartbeat: Seconds = Field(2.0, description="Seconds between two looks at a worker's health.")
     hang: Seconds = Field(8.0, description="Seconds without a sign of life after which a worker is replaced.")
@@ -224,7 +241,9 @@ class Settings(_Section):
     default_embedding: str = Field("all-minilm:22m", description="Model that OpenAI's embedding names resolve to.")
     default_transcription: str = Field("moonshine:tiny-en", description="Model that OpenAI's transcription names resolve to.")
     default_speech: str = Field("espeak-ng", description="Model that OpenAI's speech names resolve to.")
-    default_image: str = Field("", description="Model that OpenAI's image names resolve to; empty while there is none.")
+    default_image: str = Field(
+        "", description="Model that OpenAI's image names resolve to; when empty, the newest that is installed."
+    )
     aliases: dict[str, str] = Field(
         default_factory=lambda: dict(BUILT_IN),
         description="Names that stand for a model. `@chat`, `@embedding`, `@transcription`, `@speech` and `@image` are the "
@@ -255,6 +274,7 @@ class Settings(_Section):
     engine: EngineSettings = EngineSettings()
     images: ImageSettings = ImageSettings()
     speech: SpeechSettings = SpeechSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()

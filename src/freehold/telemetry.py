@@ -88,29 +88,13 @@ class Telemetry:
             "freehold_requests_total", "Answers given.", ("route", "model", "status"), registry=self.registry
         )
         self.tokens = Counter("freehold_tokens_total", "Tokens, by kind.", ("model", "kind"), registry=self.registry)
-        self.duration = Histogram(
-            "freehold_request_seconds",
-            "Time from a request to its last byte.",
-            ("route",),
-            registry=self.registry,
-            buckets=_SECONDS,
-        )
-        self.first_token = Histogram(
-            "freehold_time_to_first_token_seconds",
-            "Time from a request to the first byte of its streamed answer.",
-            ("model",),
-            registry=self.registry,
-            buckets=_SECONDS,
+        self.duration = self._seconds("freehold_request_seconds", "Time from a request to its last byte.", "route")
+        self.first_token = self._seconds(
+            "freehold_time_to_first_token_seconds", "Time from a request to the first byte of its streamed answer.", "model"
         )
         self.inter_token = InterToken()
         self.registry.register(self.inter_token)
-        self.queue_wait = Histogram(
-            "freehold_queue_wait_seconds",
-            "Time spent waiting for a lease.",
-            ("model",),
-            registry=self.registry,
-            buckets=_SECONDS,
-        )
+        self.queue_wait = self._seconds("freehold_queue_wait_seconds", "Time spent waiting for a lease.", "model")
         self.retries = Counter(
             "freehold_retries_total",
             "Requests given to a second worker because the first died before it had answered.",
@@ -120,13 +104,15 @@ class Telemetry:
         self.outcomes = Counter(
             "freehold_generations_total", "Leased requests, by how they ended.", ("model", "outcome"), registry=self.registry
         )
-
         self.refused = Counter(
             "freehold_connections_refused_total",
             "Connections ended before they brought a request, by reason.",
             ("reason",),
             registry=self.registry,
         )
+
+    def _seconds(self, name: str, meaning: str, label: str) -> Histogram:
+        return Histogram(name, meaning, (label,), registry=self.registry, buckets=_SECONDS)
 
     def watch(self, gauges: Gauges) -> None:
         """Adds live gauges to every scrape."""

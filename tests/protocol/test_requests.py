@@ -16,23 +16,54 @@ from freehold.errors import InvalidRequest
 from freehold.protocol.chat import chat_plan
 from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
-from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, SpeechRequest, parse
+from freehold.protocol.requests import (
+    ChatRequest,
+    CompletionRequest,
+    EditRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    SpeechRequest,
+    VariationFields,
+    parse,
+)
 from freehold.protocol.requests.common import Extra, Refused, treatment
 from freehold.protocol.values import Target
 
 DOCUMENTED = json.loads((Path(__file__).parent.parent / "data" / "openai-parameters.json").read_text())
-KINDS = {"chat": ChatRequest, "completions": CompletionRequest, "embeddings": EmbeddingRequest, "speech": SpeechRequest}
+KINDS = {
+    "chat": ChatRequest,
+    "completions": CompletionRequest,
+    "embeddings": EmbeddingRequest,
+    "speech": SpeechRequest,
+    "generations": GenerationRequest,
+    "edits": EditRequest,
+    "variations": VariationFields,
+}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 COMPLETION = {"model": "m", "prompt": "hi"}
 EMBEDDING = {"model": "m", "input": "hi"}
 SPEECH = {"model": "m", "input": "hi", "voice": "alloy"}
-MINIMAL = {"chat": CHAT, "completions": COMPLETION, "embeddings": EMBEDDING, "speech": SPEECH}
+GENERATION = {"model": "m", "prompt": "hi"}
+EDIT = {**GENERATION, "images": [{"image_url": "data:image/png;base64,AAAA"}]}
+MINIMAL = {
+    "chat": CHAT,
+    "completions": COMPLETION,
+    "embeddings": EMBEDDING,
+    "speech": SPEECH,
+    "generations": GENERATION,
+    "edits": EDIT,
+    "variations": {"model": "m"},
+}
 TARGET = Target("m", "chat", 1000, 4, 100, 64, frozenset({"chat", "completion", "tools"}), {"temperature": 0.2})
 PLANS = {
     "chat": chat_plan,
     "completions": completion_plan,
     "embeddings": embedding_plan,
     "speech": lambda request, target: SimpleNamespace(bodies=(request.model_dump_json().encode(),)),  # one call
+    **dict.fromkeys(
+        ("generations", "edits", "variations"),
+        lambda request, target: SimpleNamespace(bodies=(json.dumps(request.order()).encode(),)),
+    ),
 }
 
 

@@ -242,6 +242,25 @@ async def test_the_last_slot_is_kept_for_a_tenant_that_holds_none_while_several_
         await request.end()
 
 
+async def test_no_slot_is_kept_when_every_active_tenant_holds_one() -> None:
+    leases, started = scheduler(), list[str]()
+    flood = [Request(leases, deployment(slots=3), started, f"a{n}", tenant="a") for n in range(4)]
+    await settle()
+    visits = [Request(leases, deployment(slots=3), started, f"b{n}", tenant="b") for n in range(2)]
+    await settle()
+    assert started == ["a0", "a1", "a2"]
+    await flood[0].end()
+    await settle()
+    assert started[3:] == ["b0"]
+    await flood[1].end()
+    await settle()
+    assert started[4:] in (["a3"], ["b1"])  # though both hold one: nobody else is there to keep it for
+    await visits[0].end()
+    for request in (*flood[2:], visits[1]):
+        await eventually(lambda request=request: request.holds)
+        await request.end()
+
+
 async def test_a_full_queue_is_no_tenants_alone() -> None:
     """Who has fewer waiting takes the place of the newest of who has the most, until both have as many."""
     leases, started = scheduler(size=4), list[str]()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from freehold.store.pull import pull
 from freehold.store.store import Store
-from tests.conftest import Server, fake_model, serving
+from tests.conftest import Server, fake_model, serving, until
 
 TEXT = "The quick brown fox jumps over the lazy dog. It was not amused."
 DECODABLE = ("mp3", "opus", "aac", "flac", "wav")
@@ -174,3 +176,55 @@ def test_the_voices_are_listed(speech_server: Server) -> None:
     assert voices["de"]["model"] == "espeak-ng"
     assert "alloy" in voices["en-us"]["aliases"]
     assert "f3" in body["variants"]["espeak-ng"]
+
+
+def test_the_first_audio_of_a_long_text_comes_before_the_rest_is_made(speech_server: Server) -> None:
+    long = "This sentence is one of very many. " * 2_800
+    with speaking(speech_server, long) as answer:
+        assert len(answer.read(2_000)) == 2_000
+        assert speech_server.metric("freehold_leases", model="espeak-ng") == 1
+
+
+def test_a_client_that_leaves_ends_the_speech(speech_server: Server) -> None:
+    with speaking(speech_server, "This sentence is one of very many. " * 2_800) as answer:
+        answer.read(2_000)
+    until(lambda: speech_server.metric("freehold_leases", model="espeak-ng") == 0)
+    used = cpu_seconds(speech_server.worker("espeak-ng")["pid"])
+    assert len(spoken(speech_server)[1]) > 2_000
+    # All of that text takes several seconds; what was left of it is not made beside a short one.
+    assert cpu_seconds(speech_server.worker("espeak-ng")["pid"]) - used < 2
+
+
+def test_short_texts_are_spoken_while_long_ones_go_on(speech_server: Server) -> None:
+    long = "This sentence is one of very many. " * 2_800
+    with speaking(speech_server, long) as first, speaking(speech_server, long) as second:
+        first.read(2_000)
+        second.read(2_000)
+        assert len(spoken(speech_server)[1]) > 2_000
+        assert speech_server.metric("freehold_leases", model="espeak-ng") == 2
+
+
+def test_a_long_text_takes_bounded_memory(speech_server: Server) -> None:
+    size = 0
+    with speaking(speech_server, "This sentence is one of very many. " * 230) as answer:  # 8,000 characters
+        while piece := answer.read(1 << 20):
+            size += len(piece)
+    assert size > 8_000 * 48_000 * 0.04  # at 25 characters a second
+    assert speech_server.worker("espeak-ng")["rss_bytes"] < 200 * 2**20
+
+
+@contextlib.contextmanager
+def speaking(server: Server, text: str) -> Iterator[Any]:
+    """An answer that is still coming, as pcm; hung up in the end."""
+    body = {"model": "tts-1", "input": text, "voice": "alloy", "response_format": "pcm"}
+    request = urllib.request.Request(
+        server.root + "/v1/audio/speech", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        yield answer
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

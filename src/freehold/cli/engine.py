@@ -189,7 +189,8 @@ def _environment_done(made: Environment, as_json: bool) -> None:
         print_json(_as_json(made))
         return
     print(f"{made.name} is installed: {made.version} with torch {made.torch} ({made.tested}).")
-    print("A running server takes it for the next model that it loads.")
+    again = "A running server takes it for the next model that it loads."
+    print(again if made.device == "cpu" else "Start a running server again: it plans with the GPU from then on.")
 
 
 def _as_json(build: Build | Environment) -> dict[str, Any]:

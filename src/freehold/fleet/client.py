@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.errors import EngineTimeout
+from freehold.fleet import live
 from freehold.fleet.exchange import Exchange, Upload, whole
+from freehold.fleet.live import Line
 from freehold.fleet.patience import Patience
 
 
@@ -109,6 +111,12 @@ class EngineClient:
             finally:
                 if exchange is not None:
                     exchange.close()
+
+    @contextlib.asynccontextmanager
+    async def line(self, path: str, within: float) -> AsyncIterator[Line]:
+        """A line that goes both ways, opened within so many seconds."""
+        async with live.line(self._socket, path, within) as opened:
+            yield opened
 
 
 def _late() -> EngineTimeout:

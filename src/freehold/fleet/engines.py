@@ -118,6 +118,12 @@ def launch(
             raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
 
 
+def check_installed(deployment: Deployment) -> None:
+    """Raises NotInstalled when the deployment's engine has an environment of its own, and that is not there."""
+    if deployment.engine in environments.NAMES:
+        environments.get(deployment.builds, deployment.engine)
+
+
 def pulse(deployment: Deployment) -> str:
     """The path that only a worker whose main loop turns answers (see freehold.fleet.pulse)."""
     return "/health" if (deployment.engine, deployment.task) in _OURS else "/lora-adapters"

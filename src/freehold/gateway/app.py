@@ -17,6 +17,7 @@ from freehold.gateway import (
     catalogue,
     control,
     health,
+    images,
     inference,
     loading,
     messages,
@@ -26,8 +27,9 @@ from freehold.gateway import (
     speech,
 )
 from freehold.gateway.auth import HostCheck
-from freehold.gateway.dialects import ANTHROPIC, OLLAMA, OPENAI, Dialect, by_path
+from freehold.gateway.dialects import ANTHROPIC, ELEVENLABS, OLLAMA, OPENAI, Dialect, by_path
 from freehold.gateway.middleware import Cors, Edge
+from freehold.gateway.realtime import doors as realtime
 from freehold.gateway.reload import Live
 from freehold.gateway.services import Services
 
@@ -41,7 +43,7 @@ class Entry:
     method: str
     path: str
     handler: Handler
-    access: Literal["key", "open"] = "key"
+    access: Literal["key", "open", "own"] = "key"
     dialect: Dialect = OPENAI
 
 
@@ -53,8 +55,17 @@ ROUTES = (
     Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
     Entry("POST", "/v1/audio/translations", audio.translations),
+    Entry("GET", "/v1/realtime", realtime.connect, access="own"),
+    Entry("POST", "/v1/realtime/client_secrets", realtime.client_secrets),
+    Entry("POST", "/v1/text-to-speech/{voice}", speech.text_to_speech, dialect=ELEVENLABS),
+    Entry("POST", "/v1/text-to-speech/{voice}/stream", speech.text_to_speech, dialect=ELEVENLABS),
+    Entry("GET", "/v1/voices", speech.elevenlabs_voices, dialect=ELEVENLABS),
     Entry("POST", "/v1/messages", messages.messages, dialect=ANTHROPIC),
     Entry("POST", "/v1/messages/count_tokens", messages.count_tokens, dialect=ANTHROPIC),
+    Entry("POST", "/v1/images/generations", images.generations),
+    Entry("POST", "/v1/images/edits", images.edits),
+    Entry("POST", "/v1/images/variations", images.variations),
+    Entry("GET", "/v1/images/files/{name}", images.get_picture, access="open"),
     Entry("GET", "/v1/models", models.list_models),
     Entry("GET", "/v1/models/{model:path}", models.get_model),
     Entry("DELETE", "/v1/models/{model:path}", models.delete_model),

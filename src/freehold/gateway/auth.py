@@ -14,6 +14,8 @@ from freehold.errors import Forbidden, Unauthenticated
 from freehold.gateway.bind import is_loopback
 from freehold.settings import Settings
 
+_KEYS = ("x-api-key", "xi-api-key")
+
 
 class KeyCheck:
     """The single key of this server, kept as a digest and compared in constant time."""
@@ -23,12 +25,12 @@ class KeyCheck:
         self._digest = hashlib.sha256(key.encode()).digest() if key else None
 
     def __call__(self, headers: Headers) -> None:
-        """Raises Unauthenticated unless the bearer token is the key, or what stands in `x-api-key`, as Anthropic's clients have
-        it; without a configured key, any caller passes."""
+        """Raises Unauthenticated unless the bearer token is the key, or what stands in `x-api-key` or `xi-api-key`, as
+        Anthropic's and ElevenLabs' clients have it; without a configured key, any caller passes."""
         if self._digest is None:
             return
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = [token.strip() if scheme.lower() == "bearer" else "", headers.get("x-api-key", "").strip()]
+        given = [token.strip() if scheme.lower() == "bearer" else "", *(headers.get(name, "").strip() for name in _KEYS)]
         if not any(given):
             raise Unauthenticated("You did not give an API key. Send it as a header: Authorization: Bearer YOUR_KEY.")
         if not any(self._is_key(token, self._digest) for token in given):

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from freehold.errors import FreeholdError
+from freehold.protocol import elevenlabs
 from freehold.protocol.anthropic import errors as anthropic
 from freehold.protocol.ollama import errors as ollama
 
@@ -26,16 +27,22 @@ class Dialect:
 
 OPENAI = Dialect(lambda error, identity: error.envelope())
 ANTHROPIC = Dialect(anthropic.envelope, "request-id")
+ELEVENLABS = Dialect(elevenlabs.envelope, "request-id")
 OLLAMA = Dialect(ollama.envelope, untyped=True)
 ByScope = Callable[[Scope], Dialect]
 _VERSION = b"anthropic-version"  # a header that all of Anthropic's clients send, and no others
 
 
 def by_path(dialects: Mapping[str, Dialect]) -> ByScope:
-    """The dialect of what was asked for: that of the path, or of the client where it says which it speaks."""
+    """The dialect of what was asked for: that of the path, up to a part that varies, or of the client where it says which
+    it speaks."""
+    beginnings = {path.partition("{")[0]: own for path, own in dialects.items() if "{" in path and own is not OPENAI}
+
+    def of(path: str) -> Dialect:
+        return next((own for beginning, own in beginnings.items() if path.startswith(beginning)), OPENAI)
 
     def dialect(scope: Scope) -> Dialect:
-        own = dialects.get(scope["path"], OPENAI)
+        own = dialects.get(scope["path"]) or of(scope["path"])
         return ANTHROPIC if own is OPENAI and any(name == _VERSION for name, _ in scope["headers"]) else own
 
     return dialect

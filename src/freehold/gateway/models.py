@@ -12,10 +12,12 @@ from starlette.responses import Response
 from freehold.errors import Conflict, InvalidRequest, ModelNotFound, ModelPulling
 from freehold.gateway.dialects import speaks_anthropic
 from freehold.gateway.http import Json
+from freehold.gateway.outlook import outlook
 from freehold.gateway.services import Services
 from freehold.protocol.anthropic.models import model_info, model_page
 from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
+from freehold.store.manifest import Manifest
 
 # What models of a task take and give, where it is not text.
 _TAKES = {"transcription": "audio"}
@@ -37,14 +39,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "context_length": target.context,
         "max_input_tokens": target.context,
         "max_output_tokens": output,
-        "meta": {
-            "n_ctx": target.context,
-            "n_ctx_train": facts.context_length if facts else target.context,
-            "n_params": facts.parameters if facts else 0,
-            "size": sum(file.size for file in manifest.files),
-            "n_vocab": facts.vocab_size if facts else 0,
-            "n_embd": facts.embedding_length if facts else 0,
-        },
+        "meta": _meta(manifest, target),
         "architecture": {
             "input_modalities": ["text", "image"] if "vision" in target.capabilities else [_TAKES.get(target.task, "text")],
             "output_modalities": [_GIVES.get(target.task, "text")],
@@ -54,6 +49,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         },
         "parent": None,
         "status": {"value": _state(services, manifest.name)},
+        **({"image": outlook(services, entry).card()} if target.task == "image" else {}),
         "aliases": services.catalog.aliases_of(manifest.name),
         "license": manifest.license,
         "quantization": facts.quantization if facts else None,
@@ -62,6 +58,19 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "system": manifest.system,
         "notes": manifest.notes,
         "tuned": entry.deployment.plan.tuned or None,
+    }
+
+
+def _meta(manifest: Manifest, target: Target) -> dict[str, int]:
+    """llama.cpp's own words for a model's sizes."""
+    facts = manifest.facts
+    return {
+        "n_ctx": target.context,
+        "n_ctx_train": facts.context_length if facts else target.context,
+        "n_params": facts.parameters if facts else 0,
+        "size": manifest.size,
+        "n_vocab": facts.vocab_size if facts else 0,
+        "n_embd": facts.embedding_length if facts else 0,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -50,11 +50,16 @@ _STATUSES: Mapping[int, type[FreeholdError]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Call:
-    """What a worker is asked. `headers` are added to the client's answer."""
+    """What a worker is asked. `headers` are added to the client's answer; `first` is the seconds until its first byte, None for
+    those of the settings. `rewrite` makes the client's answer of the worker's whole one, and `after` is done with the worker
+    when the answer is complete but for its end."""
 
     path: str
     body: bytes | Upload
     headers: Mapping[str, str] = field(default_factory=dict)
+    first: float | None = None
+    rewrite: Callable[[bytes], Awaitable[bytes]] | None = None
+    after: Callable[[EngineClient], Awaitable[None]] | None = None
 
     @property
     def identity(self) -> bytes:
@@ -100,10 +105,18 @@ class RelayedAnswer(Response):
 
         async def attempt(client: EngineClient) -> None:
             timeouts = services.settings.timeouts
-            async with client.stream(call.path, call.body, timeouts.first_token, timeouts.idle) as stream:
+            async with client.stream(call.path, call.body, call.first or timeouts.first_token, timeouts.idle) as stream:
                 if stream.status != 200:
                     raise from_worker(stream.status, await stream.read_all())
-                await _pass_on(stream, out)
+                if call.rewrite is None:
+                    await _pass_on(stream, out)
+                else:
+                    body = await call.rewrite(await stream.read_all())
+                    await out.begin(stream.content_type)
+                    await out.write(body)
+            if call.after is not None:
+                await call.after(client)
+            await out.close()  # from here on the client may leave, which ends this
 
         retry = Retry(services.supervisor, services.suspects, services.telemetry, services.settings.queue.timeout)
         try:
@@ -159,7 +172,6 @@ async def _pass_on(stream: Stream, out: _Outgoing) -> None:
         await out.write(piece)
     if not out.begun:
         raise EngineBadResponse("The model's worker sent an empty answer.")
-    await out.close()
 
 
 def from_worker(status: int, body: bytes) -> FreeholdError:

@@ -52,6 +52,8 @@ class Live:
         before.scheduler.configure(
             settings.queue, settings.memory, home.bytes_by_device, needed=home.budget.needed, observe=home.observed
         )
+        if settings.api_key != before.settings.api_key:
+            before.lobby.forget_all()
         self.now = replace(
             before,
             settings=settings,

@@ -66,13 +66,7 @@ async def serve(
     """
     async with _running(settings, store, home) as services:
         live = Live(services)
-        server = _Uvicorn(
-            ServerConfig(
-                build_app(live), settings.http, most_connections(settings), settings.timeouts.write, services.telemetry
-            )
-        )
-        connections = server.server_state.connections
-        services.telemetry.watch(lambda: [("freehold_connections", "Open connections of clients.", {}, len(connections))])
+        server = _http(live)
         stop = _Stop(lambda: live.reload(read))
         serving = asyncio.create_task(server.serve(sockets=listeners), name="http")
         starting = asyncio.create_task(_until_asked(during, services, stop), name="start-up")
@@ -92,6 +86,16 @@ async def serve(
             await services.traffic.drained(1.0)
             server.should_exit = server.force_exit = True
             await asyncio.gather(serving, starting, stop.close(), return_exceptions=True)
+
+
+def _http(live: Live) -> _Uvicorn:
+    """The HTTP side, which counts its connections."""
+    settings, telemetry = live.now.settings, live.now.telemetry
+    most, write = most_connections(settings), settings.timeouts.write
+    server = _Uvicorn(ServerConfig(build_app(live), settings.http, most, write, telemetry))
+    connections = server.server_state.connections
+    telemetry.watch(lambda: [("freehold_connections", "Open connections of clients.", {}, len(connections))])
+    return server
 
 
 class _Stop:

@@ -10,8 +10,12 @@ from pathlib import Path
 from freehold.fleet.supervisor import Supervisor
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.middleware import Traffic
+from freehold.gateway.pictures import Pictures
+from freehold.gateway.realtime.lobby import Lobby
 from freehold.gateway.retry import Suspects
 from freehold.gateway.said import Spoken
+from freehold.hardware.pace import Paces
+from freehold.hardware.tuning import fingerprint
 from freehold.routing.catalog import Catalog
 from freehold.routing.planner import Home, Planner
 from freehold.routing.pulls import Pulls
@@ -36,6 +40,9 @@ class Services:
     key: KeyCheck
     hosts: HostCheck
     suspects: Suspects
+    lobby: Lobby
+    pictures: Pictures
+    paces: Paces
     spoken: Spoken = field(default_factory=Spoken)
 
     async def close(self) -> None:
@@ -54,7 +61,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         supervisor,
         settings.memory,
         budget=home.bytes_by_device,
-        needed=home.budget.needed,
+        needed=home.whole.needed,
         observe=home.observed,
     )
     services = Services(
@@ -70,6 +77,9 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         key=KeyCheck(settings),
         hosts=HostCheck(settings),
         suspects=Suspects(),
+        lobby=Lobby(),
+        pictures=Pictures(runtime / "pictures"),
+        paces=Paces(settings.data_dir, fingerprint(home.machine)),
     )
     telemetry.watch(lambda: _gauges(services))
     return services
@@ -77,6 +87,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
 
 def _gauges(services: Services) -> Iterator[tuple[str, str, Mapping[str, str], float]]:
     yield "freehold_requests_active", "Requests being answered.", {}, services.traffic.active
+    yield "freehold_realtime_sessions", "Realtime sessions that are open.", {}, services.lobby.sessions
     for model, load in services.scheduler.loads().items():
         labels = {"model": model}
         yield "freehold_leases", "Slots taken by requests.", labels, load.taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +17,15 @@ from freehold.gateway.http import Json, read_json_body
 from freehold.gateway.models import find
 from freehold.gateway.relayed import Call, RelayedAnswer
 from freehold.gateway.services import Services
-from freehold.protocol.requests.common import Parsed, parse
+from freehold.protocol.elevenlabs import TextToSpeech, check_language, elevenlabs_card, model_of, order_of
+from freehold.protocol.requests.common import parse
 from freehold.protocol.requests.speech import SpeechRequest
 from freehold.protocol.speech import Order
 from freehold.protocol.voices import Voices, check_script, check_words
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Terms
 from freehold.routing.seat import lasting
+from freehold.settings import SPEECH_DEFAULT
 
 _PATH = "/v1/audio/speech"
 
@@ -39,7 +42,29 @@ async def speech(services: Services, request: Request) -> Response:
         speed=value.speed,
         stream_format=value.stream_format,
     )
-    return await spoken(services, request, entry, parsed, order)
+    caller = request.client.host if request.client else ""
+    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
+    terms = Terms(1, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)
+    return await spoken(services, entry, order, terms, _ignored(parsed.ignored))
+
+
+async def text_to_speech(services: Services, request: Request) -> Response:
+    """ElevenLabs' endpoint, streamed or not: the audio always comes as it is made."""
+    raw = await read_json_body(request, services.settings.max_body_bytes)
+    parsed = parse(TextToSpeech, raw, unknown=services.settings.unknown_parameters)
+    value = parsed.value
+    order = order_of(value, request.path_params["voice"], request.query_params.get("output_format"))
+    entry = speaker(services, request, model_of(value, SPEECH_DEFAULT))
+    check_language(value, Voices.of(entry.manifest.options).find(order.voice))
+    terms = Terms(1, request.client.host if request.client else "", "interactive", entry.stay)
+    return await spoken(services, entry, order, terms, _ignored((*value.without_effect, *parsed.ignored)))
+
+
+async def elevenlabs_voices(services: Services, request: Request) -> Response:
+    """The voices of the default speech model, as ElevenLabs' clients list them before they speak."""
+    entry = find(services, SPEECH_DEFAULT)
+    voices = Voices.of(entry.manifest.options)
+    return Json({"voices": [elevenlabs_card(voice) for voice in voices.all]})
 
 
 def speaker(services: Services, request: Request, name: str) -> Entry:
@@ -56,20 +81,21 @@ def speaker(services: Services, request: Request, name: str) -> Entry:
     return entry
 
 
-async def spoken(services: Services, request: Request, entry: Entry, parsed: Parsed[Any], order: Order) -> Response:
+async def spoken(
+    services: Services, entry: Entry, order: Order, terms: Terms, headers: Mapping[str, str] | None = None
+) -> Response:
     """The answer to an order whose model is known. Raises InvalidRequest for a text that cannot be spoken with its voice."""
     voices = Voices.of(entry.manifest.options)
     _check_length(order.input, services.settings.speech.characters)
     voice = voices.find(order.voice)
     await asyncio.to_thread(_check_text, order, voices)
     body = order.model_copy(update={"voice": voice.id}).model_dump_json(exclude_defaults=True).encode()
-    value = parsed.value
-    caller = request.client.host if request.client else ""
-    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
-    terms = Terms(1, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)
-    ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
-    headers = {"x-freehold-ignored": ignored} if ignored else {}
-    return RelayedAnswer(services, entry, Call(_PATH, body, headers), terms, contextlib.ExitStack())
+    return RelayedAnswer(services, entry, Call(_PATH, body, headers or {}), terms, contextlib.ExitStack())
+
+
+def _ignored(names: Iterable[str]) -> dict[str, str]:
+    shown = re.sub(r"[^ -~]", "?", ", ".join(names))[:500]  # a client's own words, in a header
+    return {"x-freehold-ignored": shown} if shown else {}
 
 
 def _check_length(text: str, most: int) -> None:

@@ -65,7 +65,7 @@ class Turn:
         """Answers. The application's own edge turns every error into an answer; one that gets here is a bug of the edge."""
         try:
             await app(self._scope, self.receive, self.send)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - a bug ends its own connection, not the server
             log("unhandled", level=40, exc_info=True, path=self._scope["path"])
         finally:
             if not self._complete and not self._gone:  # a client that takes nothing has been given up

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -230,14 +232,25 @@ class WebSocket:
 
 
 class Upgraded(Response):
-    """Takes the socket that a request offers, and gives it to `talk`; closes it when that returns."""
+    """Takes the socket that a request offers, and gives it to `talk`; closes it when that returns. `held` is entered before,
+    where it may still refuse, and left when the socket is closed."""
 
-    def __init__(self, talk: Callable[[WebSocket], Awaitable[None]], subprotocol: str | None = None):
+    def __init__(
+        self,
+        talk: Callable[[WebSocket], Awaitable[None]],
+        subprotocol: str | None = None,
+        held: AbstractContextManager[None] | None = None,
+    ):
         super().__init__()
         self._talk = talk
         self._subprotocol = subprotocol
+        self._held = held or contextlib.nullcontext()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await self._serve(scope, send)
+
+    async def _serve(self, scope: Scope, send: Send) -> None:
         socket: WebSocket = scope["freehold.websocket"]
         await send({"type": "http.response.start", "status": 101, "headers": socket.accept(self._subprotocol)})
         if not socket.begun:  # there was nobody any more to be told

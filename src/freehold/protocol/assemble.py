@@ -2,7 +2,7 @@
 
 The engine is asked for a stream also where the client wants a whole answer: llama.cpp's server looks for a client that has
 left whenever it has a token to send, but while it keeps an answer for later only when no request of the model has got one for
-a second. Where its stream would say less than its whole answer does, it is asked for the whole one: `Plan.streamed`.
+a second. Where its stream does not say the same as its whole answer, it is asked for the whole one: `Plan.streamed`.
 """
 
 from __future__ import annotations

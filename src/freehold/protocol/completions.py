@@ -29,10 +29,6 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
         for prompt in (request.prompt if request.limit else ())
         for choice in range(choices)
     )
-    echo = None
-    if request.echo:
-        prompts = tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in request.prompt)
-        echo = Echo(prompts, request.logprobs)
 
     def joiner(echoed: Sequence[Echoed]) -> CompletionJoiner:
         return CompletionJoiner(
@@ -54,8 +50,14 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
         relay=False,  # the engine's last text chunk carries the usage, and its ids are those of chats
         param="prompt",
         joiner=joiner,
-        echo=echo,
+        echo=_echo(request),
     )
+
+
+def _echo(request: CompletionRequest) -> Echo | None:
+    if not request.echo:
+        return None
+    return Echo(tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in request.prompt), request.logprobs)
 
 
 def _streamed(request: CompletionRequest, target: Target) -> bool:

@@ -10,10 +10,14 @@ from pydantic.fields import FieldInfo
 from freehold.protocol.requests import (
     ChatRequest,
     CompletionRequest,
+    EditFields,
+    EditRequest,
     EmbeddingRequest,
+    GenerationRequest,
     SpeechRequest,
     TranscriptionRequest,
     TranslationRequest,
+    VariationFields,
 )
 from freehold.protocol.requests.anthropic import CountRequest, MessagesRequest
 from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Part, Refused, Treatment, treatment
@@ -39,6 +43,9 @@ _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/audio/speech", SpeechRequest),
     ("POST /v1/audio/transcriptions", TranscriptionRequest),
     ("POST /v1/audio/translations", TranslationRequest),
+    ("POST /v1/images/generations", GenerationRequest),
+    ("POST /v1/images/edits", EditRequest),
+    ("POST /v1/images/variations", VariationFields),
 )
 _INTRODUCTION = """# Parameters
 
@@ -59,6 +66,9 @@ def markdown() -> str:
         parts += list(_rows(model, extras=False))
     parts += ["", "## Freehold's own parameters", "", "For all of these endpoints.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(EmbeddingRequest, extras=True)]
+    parts += ["", "## Freehold's own parameters for pictures", "", "`strength` is for edits and variations.", ""]
+    own = [row for row in _rows(EditFields, extras=True) if row not in set(_rows(EmbeddingRequest, extras=True))]
+    parts += ["| parameter | values | note |", "|---|---|---|", *own]
     parts += ["", "## llama.cpp's sampling parameters", "", "For chat and text completions.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(ChatRequest, extras=True)]
     return "\n".join(parts)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from freehold.fleet import builds
-from freehold.hardware import tuning
-from freehold.hardware.budget import Budget, budget_of
+from freehold.fleet import builds, environments
+from freehold.hardware import canvas, tuning
+from freehold.hardware.budget import Budget, Device, budget_of
 from freehold.hardware.fit import Misfit, Shape, Want, plan, shape_of
 from freehold.hardware.memory import linux_memory
 from freehold.hardware.plan import HOST, Knobs, KvType, Plan, Share
@@ -24,12 +24,16 @@ _UNKNOWN = 2**50  # bytes
 
 @dataclass(frozen=True)
 class Home:
-    """This machine as models find it when the server starts: the engine's build they run on, and the memory they may take."""
+    """This machine as models find it when the server starts: the engine's build they run on, and the memory they may take.
+
+    `drawing` are the GPUs that the engine for pictures can use: it is another program, and may reach others than llama.cpp.
+    """
 
     machine: Machine
     build: str
     budget: Budget
     explicit: bool = False  # the budget is the user's own figure
+    drawing: tuple[Device, ...] = ()
 
     @classmethod
     def of(cls, machine: Machine, settings: Settings) -> Home:
@@ -41,11 +45,24 @@ class Home:
             machine.cpu.instruction_sets,
         )
         memory = settings.memory
-        return cls(machine, choice.build.name, _budget(machine, choice.build.backend, memory), memory.budget != "auto")
+        kinds = {environment.device for environment in environments.installed(builds.folder(settings.data_dir))}
+        return cls(
+            machine,
+            choice.build.name,
+            _budget(machine, choice.build.backend, memory),
+            memory.budget != "auto",
+            budget_of(machine, kinds - {"cpu"}).gpus,
+        )
+
+    @property
+    def whole(self) -> Budget:
+        """All devices that any model may be on."""
+        known = {device.name for device in self.budget.devices}
+        return replace(self.budget, devices=(*self.budget.devices, *(each for each in self.drawing if each.name not in known)))
 
     @property
     def bytes_by_device(self) -> Mapping[str, int]:
-        return {device.name: device.free_bytes for device in self.budget.devices}
+        return {device.name: device.free_bytes for device in self.whole.devices}
 
     def within(self, budget: Mapping[str, int]) -> Home:
         """This machine with the bytes by device that a running server plans with: what is free now lacks what its models have.
@@ -54,10 +71,11 @@ class Home:
         """
         if self.explicit:
             return self
-        devices = tuple(
-            replace(device, free_bytes=budget.get(device.name, device.free_bytes)) for device in self.budget.devices
-        )
-        return replace(self, budget=replace(self.budget, devices=devices))
+
+        def planned(devices: tuple[Device, ...]) -> tuple[Device, ...]:
+            return tuple(replace(device, free_bytes=budget.get(device.name, device.free_bytes)) for device in devices)
+
+        return replace(self, budget=replace(self.budget, devices=planned(self.budget.devices)), drawing=planned(self.drawing))
 
     def observed(self) -> dict[str, int]:
         """Bytes that are really free now for models to come, where that can be known: other programs come and go, too."""
@@ -128,6 +146,10 @@ class Planner:
     def _unknown(self, manifest: Manifest, own: ModelSettings) -> Plan | Misfit:
         """A model that says nothing of itself runs as it is asked to, in the memory that its options name."""
         engine, options = self._settings.engine, manifest.options
+        picture = canvas.Canvas.of(options)
+        if picture is not None:
+            budget = replace(self._home.budget, devices=(self._home.budget.host, *self._home.drawing))
+            return canvas.plan(picture, budget, self._knobs(own, None))
         memory = int(options.get("memory_bytes", 0))
         free = self._home.budget.host.free_bytes
         if memory > free:

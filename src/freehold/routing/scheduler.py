@@ -221,7 +221,7 @@ class Scheduler:
         self._advance()
         try:
             await waiter.turn
-        except BaseException:
+        except BaseException:  # also a cancellation: who leaves the queue takes nothing along
             if seat.leave(waiter):  # the turn came in the very moment of leaving: it is passed on
                 seat.give_back(waiter.need, terms.tenant, None)
             self._advance()

@@ -120,10 +120,10 @@ class Seat:
         return None
 
     def has_room(self, need: int, tenant: str) -> bool:
-        """Whether the slots are free. While several tenants are active, the last slot is kept for those that hold none."""
+        """Whether the slots are free. While tenants are active that hold none, the last slot is kept for them."""
         free = self.slots - self.taken
-        kept = int(bool(self._held.get(tenant)) and self.slots > 1 and len(self._seen) > 1)
-        return need == 0 or need <= free - kept
+        kept = self.slots > 1 and tenant in self._held and not self._seen.keys() <= self._held.keys()
+        return need == 0 or need <= free - int(kept)
 
     def take(self, need: int, tenant: str) -> None:
         self._used_at = time.monotonic()

@@ -84,21 +84,12 @@ async def tune(
     limits = LIMITS[wish.effort]
     limits = replace(limits, seconds=wish.seconds or limits.seconds)
     start = Candidate(entry.deployment.plan.knobs, entry.deployment.plan.kv_type)
-    embedding = entry.deployment.task == "embedding"
-    aspects = _EMBEDDING if embedding else _CHAT
+    aspects = _EMBEDDING if entry.deployment.task == "embedding" else _CHAT
     make = partial(_bench, runtime=runtime, machine=machine, wish=wish)
     bench = make(entry)
     try:
         sizes = await bench.calibrate(start, machine.memory.available)
-        field = Field(
-            cores=machine.cpu.usable if wish.threads else 0,
-            builds=tuple(engines),
-            draft=entry.deployment.draft is not None,
-            lossy=wish.lossy,
-            embedding=embedding,
-            effort=wish.effort,
-            prompt=sizes.prompt,
-        )
+        field = _field(entry.deployment, machine, engines, wish, sizes.prompt)
         outcome = await search(start, stages(field), aspects, bench, limits, report=report)
         alternatives = []
         for other in others:
@@ -107,6 +98,19 @@ async def tune(
     finally:
         await bench.close()
     return Tuning(outcome, bench.memory, _result(entry, machine, engines, outcome), tuple(alternatives))
+
+
+def _field(deployment: Deployment, machine: Machine, engines: Mapping[str, str], wish: Wish, prompt: int) -> Field:
+    """What is searched; `prompt` is the tokens of one that shows a batch's worth."""
+    return Field(
+        cores=machine.cpu.usable if wish.threads else 0,
+        builds=tuple(engines),
+        draft=deployment.draft is not None,
+        lossy=wish.lossy,
+        embedding=deployment.task == "embedding",
+        effort=wish.effort,
+        prompt=prompt,
+    )
 
 
 def relatives(entry: Entry, installed: Sequence[Entry]) -> list[Entry]:

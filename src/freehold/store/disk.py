@@ -74,7 +74,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: what is half written is not left behind
         Path(temporary).unlink(missing_ok=True)
         raise
     sync(path.parent)

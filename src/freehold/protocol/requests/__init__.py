@@ -4,17 +4,22 @@ from freehold.protocol.requests.audio import TranscriptionRequest, TranslationRe
 from freehold.protocol.requests.chat import ChatRequest
 from freehold.protocol.requests.common import Parsed, parse
 from freehold.protocol.requests.completion import CompletionRequest
+from freehold.protocol.requests.drawing import EditFields, EditRequest, GenerationRequest, VariationFields
 from freehold.protocol.requests.embedding import EmbeddingRequest
 from freehold.protocol.requests.speech import SpeechRequest
 
 __all__ = [
     "ChatRequest",
     "CompletionRequest",
+    "EditFields",
+    "EditRequest",
     "EmbeddingRequest",
+    "GenerationRequest",
     "Parsed",
     "SpeechRequest",
     "TranscriptionRequest",
     "TranslationRequest",
+    "VariationFields",
     "parse",
     "parse_form",
 ]

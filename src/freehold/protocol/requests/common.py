@@ -63,35 +63,30 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
-def treatment(model: type[BaseModel], name: str) -> Treatment:
-    """How a field is treated, as declared beside it."""
-    for mark in model.model_fields[name].metadata:
-        if isinstance(mark, Honoured | Accepted | Refused | Extra):
-            return mark
-    raise TypeError(f"{model.__name__}.{name} does not say how it is treated")
+class Refusing(Part):
+    """A part that knows fields only to refuse them. `place` is what stands before their names in an error."""
 
-
-class Body(Part):
-    """A whole request body. Subclasses declare one field a parameter, each with its treatment."""
-
+    place: ClassVar[str] = ""
     refusals: ClassVar[Mapping[str, Refused]] = {}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.refusals = {name: how for name in cls.model_fields if isinstance(how := treatment(cls, name), Refused)}
+        marks = {name: field.metadata for name, field in cls.model_fields.items()}
+        cls.refusals = {name: mark for name, found in marks.items() for mark in found if isinstance(mark, Refused)}
 
     @model_validator(mode="after")
     def _refuse(self) -> Self:
         for name in self.model_fields_set & self.refusals.keys():
             value, how = getattr(self, name), self.refusals[name]
             if value is not None and not any(type(value) is type(fine) and value == fine for fine in how.allow):
-                raise InvalidRequest(f"Unsupported parameter: '{name}'. {how.note}", param=name, code="unsupported_parameter")
+                param = self.place + name
+                raise InvalidRequest(f"Unsupported parameter: '{param}'. {how.note}", param=param, code="unsupported_parameter")
         return self
 
 
-class Request(Body):
-    """What a model is asked."""
+class Request(Refusing):
+    """A whole request body. Subclasses declare one field a parameter, each with its treatment."""
 
     model: Annotated[str, Honoured("a model's name or an alias"), Field(min_length=1, max_length=300)]
     keep_alive: Annotated[
@@ -113,6 +108,12 @@ class Request(Body):
         """Who of the caller's users asks, as far as the request says."""
         return str(getattr(self, "safety_identifier", None) or getattr(self, "user", None) or "")
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in cls.model_fields:
+            treatment(cls, name)
+
 
 R = TypeVar("R", bound=Part)
 
@@ -123,6 +124,14 @@ class Parsed(Generic[R]):
 
     value: R
     ignored: tuple[str, ...] = ()
+
+
+def treatment(model: type[BaseModel], name: str) -> Treatment:
+    """How a field is treated, as declared beside it."""
+    for mark in model.model_fields[name].metadata:
+        if isinstance(mark, Honoured | Accepted | Refused | Extra):
+            return mark
+    raise TypeError(f"{model.__name__}.{name} does not say how it is treated")
 
 
 def parse(model: type[R], raw: bytes, *, unknown: Literal["refuse", "ignore"] = "refuse") -> Parsed[R]:

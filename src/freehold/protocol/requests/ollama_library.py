@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from freehold.protocol.requests.common import Accepted, Body, Honoured, Refused
+from freehold.protocol.requests.common import Accepted, Honoured, Refused, Refusing
 
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 
 
-class NamedBody(Body):
+class NamedBody(Refusing):
     """`name` is the older name of `model`."""
 
     model: Annotated[Name, Honoured("also as `name`, the older way")]
@@ -37,7 +37,7 @@ class PullBody(NamedBody):
     insecure: Annotated[Any, Refused("Sources are only reached by TLS with a certificate; leave it out.", (False,))] = None
 
 
-class CopyBody(Body):
+class CopyBody(Refusing):
     source: Annotated[Name, Honoured()]
     destination: Annotated[Name, Honoured("files are shared, not doubled")]
 

@@ -55,11 +55,11 @@ class FromFile:
         disk.require(disk.free_bytes(store.data_dir), sum(sizes))
         with temporary(store.staging) as folder:
             meter = Meter(report, "install", sum(sizes))
-            parts = [_copied(path, folder / str(number), meter) for number, path in enumerate(paths)]
+            parts = [copied(path, folder / str(number), meter) for number, path in enumerate(paths)]
             if self.sha256 and parts[0].digest != f"sha256:{self.sha256}":
                 raise DigestMismatch(f"{self.path.name!a} does not have the sha256 that was given.", "Check both.")
             if self.projector is not None:
-                parts.append(_copied(self.projector, folder / "projector", meter, "projector"))
+                parts.append(copied(self.projector, folder / "projector", meter, "projector"))
             yield Staged(tuple(parts), Terms("file"), folder)
 
 
@@ -76,11 +76,12 @@ def size_of(path: Path) -> int:
     return found.st_size
 
 
-def _copied(path: Path, target: Path, meter: Meter, role: Role = "weights") -> Part:
+def copied(path: Path, target: Path, meter: Meter, role: Role = "weights", name: str = "") -> Part:
+    """A staged copy of a file. `name` is its own, where that is not given."""
     digest = hashlib.sha256()
     with disk.translated(), path.open("rb", buffering=0) as source, target.open("xb") as sink:
         while piece := source.read(_CHUNK):
             digest.update(piece)
             sink.write(piece)
             meter.add(len(piece))
-    return Part(role, path.name, f"sha256:{digest.hexdigest()}", target)
+    return Part(role, name or path.name, f"sha256:{digest.hexdigest()}", target)

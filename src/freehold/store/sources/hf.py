@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from freehold.errors import StoreError
-from freehold.store import quants
+from freehold.store import pipelines, quants
 from freehold.store.manifest import Manifest, Role, check_digest
 from freehold.store.names import name_for
 from freehold.store.parts import whole_name
 from freehold.store.progress import OnProgress
 from freehold.store.sources.download import Wanted
+from freehold.store.sources.pipeline import Pipeline, fetch_pipeline
 from freehold.store.sources.remote import Remote, fetch_all
 from freehold.store.staged import Staged, Terms
 from freehold.store.staging import resumable
@@ -80,12 +81,14 @@ def of_link(url: str) -> Reference | None:
 
 @dataclass(frozen=True)
 class Found:
-    """What the hub has behind a reference."""
+    """What the hub has behind a reference: the files of a model, or the one that says which files of a `pipeline` are
+    needed."""
 
     revision: str
     remotes: tuple[Remote, ...]
     license: str | None
     notes: tuple[str, ...] = ()
+    pipeline: Pipeline | None = None
 
 
 class FromHub:
@@ -97,6 +100,8 @@ class FromHub:
 
     @property
     def name(self) -> str:
+        if self._found.pipeline is not None:
+            return name_for(self._reference.repository.rpartition("/")[2])
         return name_for(whole_name(self._found.remotes[0].name))
 
     def is_in(self, installed: Manifest) -> bool:
@@ -112,7 +117,10 @@ class FromHub:
         terms = Terms(f"hf:{reference.repository}{path}{revision}{asked}", license=found.license, notes=found.notes)
         key = hashlib.sha256("\n".join(f"{each.wanted.sha256} {each.wanted.url}" for each in found.remotes).encode())
         with resumable(store.staging, key.hexdigest()[:32]) as folder:
-            yield Staged(fetch_all(store, found.remotes, folder, report), terms, folder)
+            if found.pipeline is not None:
+                yield fetch_pipeline(store, found.pipeline, folder, report, terms)
+            else:
+                yield Staged(fetch_all(store, found.remotes, folder, report), terms, folder)
 
     @functools.cached_property
     def _found(self) -> Found:
@@ -124,21 +132,19 @@ class FromHub:
 def find(hub: Hub, reference: Reference, sha256: str | None = None) -> Found:
     """Asks the hub, and chooses the files. Raises StoreError with what there is, SourceUnreachable."""
     info = hub.info(reference.repository, reference.revision)
-    files = _files(info)
+    files = _files(info, ".gguf")
+    everything = _files(info, "")
+    if not files and pipelines.INDEX in everything and reference.asked is None and sha256 is None:
+        return _pipeline(hub, reference, everything, info)
     chosen = quants.choose(quants.candidates(files), reference.asked)
     projector = quants.projector(files, chosen.paths[0])
-    revision = (
-        info.sha if isinstance(info.sha, str) and re.fullmatch(r"[0-9a-f]{40}", info.sha) else reference.revision or "main"
-    )
+    revision = _revision(info, reference)
     if sha256 and (len(chosen.paths) > 1 or files[chosen.paths[0]].get("sha256") not in (None, sha256)):
         raise StoreError(f"{chosen.paths[0]} does not have the sha256 that was given.", "Check both, or leave --sha256 out.")
 
     def remote(role: Role, path: str) -> Remote:
-        known = files[path]
-        digest = known.get("sha256") or (sha256 if role == "weights" else None)
-        explain = functools.partial(hub.explain, reference.repository)
-        url = hub.url(reference.repository, path, revision)
-        return Remote(role, path.rpartition("/")[2], Wanted(url, digest, known.get("size"), hub.secrets, explain))
+        known = files[path] if role != "weights" or sha256 is None else {"sha256": sha256, **files[path]}
+        return _remote(hub, reference.repository, revision, known, (role, path, path.rpartition("/")[2]))
 
     remotes = [remote("weights", path) for path in chosen.paths]
     if projector is not None:
@@ -146,14 +152,37 @@ def find(hub: Hub, reference: Reference, sha256: str | None = None) -> Found:
     return Found(revision, tuple(remotes), _license(info))
 
 
-def _files(info: Any) -> Mapping[str, dict[str, Any]]:
-    """The GGUF files of a repository, with what is known of each. Names that could be anything else are passed over."""
+def _pipeline(hub: Hub, reference: Reference, files: Mapping[str, dict[str, Any]], info: Any) -> Found:
+    """A repository that holds a pipeline of diffusers."""
+    revision = _revision(info, reference)
+    remotes = {path: _remote(hub, reference.repository, revision, known, ("part", path, path)) for path, known in files.items()}
+    found = Pipeline(reference.repository.rpartition("/")[2], remotes)
+    return Found(revision, (remotes[pipelines.INDEX],), _license(info), pipeline=found)
+
+
+def _remote(hub: Hub, repository: str, revision: str, known: Mapping[str, Any], file: tuple[Role, str, str]) -> Remote:
+    """`file` is its role, its path in the repository, and its name."""
+    role, path, name = file
+    explain = functools.partial(hub.explain, repository)
+    url = hub.url(repository, path, revision)
+    return Remote(role, name, Wanted(url, known.get("sha256"), known.get("size"), hub.secrets, explain))
+
+
+def _revision(info: Any, reference: Reference) -> str:
+    """The commit that is pulled, where the hub names it: all files are of one state then."""
+    known = isinstance(info.sha, str) and re.fullmatch(r"[0-9a-f]{40}", info.sha)
+    return info.sha if known else reference.revision or "main"
+
+
+def _files(info: Any, ending: str) -> Mapping[str, dict[str, Any]]:
+    """The files of a repository with that ending, with what is known of each. Names that could be anything else are passed
+    over."""
     found: dict[str, dict[str, Any]] = {}
     for file in info.siblings or ():
         name, size, lfs = file.rfilename, file.size, file.lfs
         if not isinstance(name, str) or len(name) > 500 or not _PATH.fullmatch(name) or _climbs(name):
             continue
-        if not name.lower().endswith(".gguf"):
+        if not name.lower().endswith(ending):
             continue
         known: dict[str, Any] = {"size": size} if type(size) is int and size > 0 else {}
         if lfs is not None:

@@ -1,0 +1,1 @@
+"""Realtime sessions: protocol/realtime decides, this carries out: sockets, workers, leases, time."""

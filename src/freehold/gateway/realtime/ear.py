@@ -1,0 +1,210 @@
+"""The ear of a session: a line to the recogniser, open while something is said, and a lease of it while it works."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from freehold.errors import EngineBadResponse, EngineTimeout, FreeholdError, InvalidRequest
+from freehold.fleet.live import Line
+from freehold.gateway.audio import for_task
+from freehold.gateway.services import Services
+from freehold.protocol.realtime.effects import EndTurn, Forget, Hear, Listen
+from freehold.routing.catalog import Entry
+from freehold.routing.scheduler import Terms
+
+_PATH = "/v1/realtime?intent=transcription"
+_IDLE = 15.0  # seconds without audio after which the line is given back
+_PAUSE = 1.0  # seconds after a failure in which what is said is not heard
+_MOST_HELD = 4 * 2**20  # bytes of audio that wait for the recogniser before the client is made to wait
+
+Order = Listen | Hear | EndTurn | Forget
+
+
+class Ear:
+    """`put` is for one caller. `told` gets what the recogniser tells, `failed` why nothing is heard; `waits` says whether
+    something heard is not recognised yet."""
+
+    def __init__(
+        self,
+        services: Services,
+        terms: Terms,
+        told: Callable[[Mapping[str, Any]], Awaitable[None]],
+        failed: Callable[[FreeholdError], Awaitable[None]],
+        waits: Callable[[], bool],
+    ):
+        self._services = services
+        self._terms = terms
+        self._told = told
+        self._failed = failed
+        self._waits = waits
+        self._orders: asyncio.Queue[Order] = asyncio.Queue()
+        self._held = 0
+        self._room = asyncio.Event()
+        self._settings: Listen | None = None
+        self._again_at = 0.0
+        self._turns = 0  # that are spoken or recognised
+        self._working: asyncio.Task[None] | None = None
+
+    async def put(self, order: Order) -> None:
+        """Waits while the recogniser is far behind."""
+        while self._held >= _MOST_HELD:
+            self._room.clear()
+            await self._room.wait()
+        self._held += len(order.audio) if isinstance(order, Hear) else 0
+        self._orders.put_nowait(order)
+
+    async def run(self) -> None:
+        """Hears for as long as the session lasts."""
+        while True:
+            order = await self._take()
+            if isinstance(order, Listen):
+                self._settings = order
+            elif not isinstance(order, Forget) and not self._pausing(order):
+                await self._attempt(order)
+
+    async def _take(self) -> Order:
+        order = await self._orders.get()
+        if isinstance(order, Hear):
+            self._held -= len(order.audio)
+            self._room.set()
+        return order
+
+    def _pausing(self, order: Order) -> bool:
+        return isinstance(order, Hear) and asyncio.get_running_loop().time() < self._again_at
+
+    async def _attempt(self, order: Order) -> None:
+        try:
+            await self._hear(order)
+        except FreeholdError as error:
+            self._again_at = asyncio.get_running_loop().time() + _PAUSE
+            await self._failed(error)
+        finally:
+            self._rest()
+
+    async def _hear(self, first: Order) -> None:
+        """One line, from the first order for it until nothing has been said for a while. Raises why it broke."""
+        async with self._line() as line:
+            listening = asyncio.create_task(self._listen(line), name="realtime recogniser")
+            speaking = asyncio.create_task(self._speak(line, first), name="realtime microphone")
+            try:
+                await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (listening, speaking):
+                    if task.done():
+                        task.result()
+            finally:
+                for task in (listening, speaking):
+                    task.cancel()
+                await asyncio.gather(listening, speaking, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def _line(self) -> AsyncIterator[Line]:
+        """The model is loaded for it, but no slot is taken: who only listens keeps nobody waiting."""
+        services = self._services
+        entry = self._entry()
+        within = services.settings.queue.timeout
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(within):
+                    lease = await held.enter_async_context(
+                        services.scheduler.lease(entry.deployment, replace(self._terms, need=0, stay=entry.stay))
+                    )
+            except TimeoutError:
+                raise EngineTimeout(f"The recogniser was not there after {within:g} s; audio until now is lost.") from None
+            line = await held.enter_async_context(lease.client.line(_PATH, within))
+            await line.tell(self._session())
+            yield line
+
+    def _entry(self) -> Entry:
+        services = self._services
+        name = (self._settings and self._settings.model) or services.settings.default_transcription
+        entry = for_task(services, name, "transcription")
+        entry.check()
+        return entry
+
+    def _session(self) -> str:
+        return json.dumps({"type": "session.update", "session": self._settings.settings if self._settings else {}})
+
+    async def _speak(self, line: Line, order: Order | None) -> None:
+        """Passes on what is said. Returns when nothing was said for a while, or another model is to hear it."""
+        while True:
+            match order:
+                case Hear(audio=audio):
+                    await line.send(audio)
+                case EndTurn():
+                    self._work()
+                    await line.tell('{"type":"commit"}')
+                case Forget():
+                    await line.tell('{"type":"clear"}')
+                case Listen():
+                    before, self._settings = self._settings, order
+                    if before is None or before.model != order.model:
+                        return
+                    await line.tell(self._session())
+            try:
+                async with asyncio.timeout(_IDLE):
+                    order = await self._take()
+            except TimeoutError:
+                if not self._waits():
+                    return
+                order = None
+
+    async def _listen(self, line: Line) -> None:
+        while True:
+            try:
+                told = json.loads(await line.receive())
+            except (ValueError, RecursionError):
+                told = None
+            match told:
+                case {"type": "speech_started"}:
+                    self._work()
+                case {"type": "completed"}:
+                    self._worked()
+                case {"type": "error"}:
+                    raise _refused(told)
+                case {"type": str()}:
+                    pass
+                case _:
+                    raise EngineBadResponse("The model's worker sent something that is not an event.")
+            await self._told(told)
+
+    # The lease. It is no gate, for the worker has its own; it keeps the model in memory, and counts it as used.
+
+    def _work(self) -> None:
+        self._turns += 1
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._hold(), name="realtime lease")
+
+    def _worked(self) -> None:
+        self._turns -= 1
+        if self._turns <= 0:
+            self._rest()
+
+    def _rest(self) -> None:
+        self._turns = 0
+        if self._working is not None:
+            self._working.cancel()
+            self._working = None
+
+    async def _hold(self) -> None:
+        entry = self._entry()
+        with contextlib.suppress(FreeholdError):  # a queue that is full: the model is in use all the more
+            async with self._services.scheduler.lease(entry.deployment, replace(self._terms, stay=entry.stay)):
+                await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        working = self._working
+        self._rest()
+        if working is not None:
+            await asyncio.gather(working, return_exceptions=True)
+
+
+def _refused(told: Mapping[str, Any]) -> FreeholdError:
+    message, code = told.get("message"), told.get("code")
+    if not isinstance(message, str) or not isinstance(code, str | None):
+        return EngineBadResponse("The model's worker met an error and could not hear.")
+    return InvalidRequest(message[:1000], param="session.audio.input", code=code)

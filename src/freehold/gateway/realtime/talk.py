@@ -1,0 +1,162 @@
+"""One realtime session on its socket: what the machine decides is carried out here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from freehold.errors import FreeholdError
+from freehold.gateway.audio import for_task
+from freehold.gateway.realtime.ear import Ear
+from freehold.gateway.realtime.making import Making
+from freehold.gateway.services import Services
+from freehold.gateway.websocket import Closed, WebSocket
+from freehold.protocol.realtime.config import Settings, voice_name
+from freehold.protocol.realtime.effects import Begin, Effect, Order, Progress, Send, Stop
+from freehold.protocol.realtime.events import Misunderstood, understood
+from freehold.protocol.realtime.session import Session
+from freehold.protocol.voices import Voices
+from freehold.routing.catalog import Entry
+from freehold.routing.scheduler import Terms
+from freehold.telemetry import log
+
+_GOING_AWAY = 1001
+
+
+class Talk:
+    """`entry` is the model that answers, None in a session that only transcribes; `model` is what the client calls it."""
+
+    def __init__(self, services: Services, settings: Settings, entry: Entry | None, model: str, caller: str):
+        self._services = services
+        self._entry = entry
+        duration = services.settings.realtime.duration
+        self._deadline = asyncio.get_running_loop().time() + duration
+        self._terms = Terms(1, f"{caller} ", "interactive", *([entry.stay] if entry else []))
+        self._session = Session(settings, model, int(time.time() + duration), _identity, lambda wanted: check(services, wanted))
+        self._ear = Ear(services, self._terms, self._heard, self._deaf, lambda: self._session.recognising)
+        self._making: asyncio.Task[None] | None = None
+        self._makings: set[asyncio.Task[None]] = set()
+        self._rest = asyncio.Event()  # no response is being made
+
+    async def run(self, socket: WebSocket) -> None:
+        """Until the client leaves, the session has lasted as long as it may, or the server shuts down."""
+        self._socket = socket
+        self._rest.set()
+        await self._act(self._session.opened())
+        tasks = [
+            asyncio.create_task(self._read(), name="realtime client"),
+            asyncio.create_task(self._ear.run(), name="realtime ear"),
+            asyncio.create_task(self._expire(), name="realtime limit"),
+            asyncio.create_task(self._drain(), name="realtime drain"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in [*tasks, *self._makings]:
+                task.cancel()
+            await asyncio.gather(*tasks, *self._makings, return_exceptions=True)
+            await self._ear.close()
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            event_id = None
+            try:
+                event = understood(message)
+                event_id = getattr(event, "event_id", None)
+                effects = self._session.received(event)
+            except Misunderstood as problem:
+                effects = [self._session.error(problem.error, problem.event_id)]
+            except FreeholdError as error:
+                effects = [self._session.error(error, event_id)]
+            await self._act(effects)
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(self._deadline - asyncio.get_running_loop().time())
+        told = FreeholdError("The session has lasted as long as a session may; begin a new one.", code="session_expired")
+        await self._act([self._session.error(told)])
+        await self._socket.close(_GOING_AWAY, "The session has expired.")
+
+    async def _drain(self) -> None:
+        """A server that shuts down lets a response end; who only listens is told at once."""
+        await self._services.traffic.turned_away.wait()
+        await self._rest.wait()
+        await self._socket.close(_GOING_AWAY, "The server is shutting down.")
+
+    async def _act(self, effects: Iterable[Effect]) -> None:
+        """Carries out, in order. Raises Closed when the client is gone."""
+        for effect in effects:
+            match effect:
+                case Send(event=event):
+                    self._socket.put(json.dumps(event, separators=(",", ":")).encode())
+                case Begin(order=order):
+                    self._begin(order)
+                case Stop():
+                    self._stop()
+                case _:
+                    await self._ear.put(effect)
+        if not self._session.busy:
+            self._rest.set()
+        await self._socket.writable()
+
+    # What is heard.
+
+    async def _heard(self, told: Mapping[str, Any]) -> None:
+        await self._act(self._session.heard(told))
+
+    async def _deaf(self, error: FreeholdError) -> None:
+        log("realtime recogniser failed", level=30, reason=error.code or error.type)
+        await self._act(self._session.deaf(error))
+
+    # What is said.
+
+    def _begin(self, order: Order) -> None:
+        self._rest.clear()
+        self._making = asyncio.create_task(self._make(order), name="realtime response")
+        self._makings.add(self._making)
+        self._making.add_done_callback(self._makings.discard)
+
+    def _stop(self) -> None:
+        if self._making is not None:
+            self._making.cancel()
+            self._making = None
+
+    async def _make(self, order: Order) -> None:
+        async def tell(told: Progress) -> None:
+            await self._act(self._session.progress(order.response, told))
+
+        assert self._entry is not None  # noqa: S101 - a session without a model makes no responses
+        try:
+            await Making(self._services, self._entry, self._terms, order, tell).run()
+        except Closed:
+            pass  # the reader knows it, too
+        except FreeholdError as error:
+            await self._fail(order, error)
+        except Exception:  # noqa: BLE001  (the last resort: a bug must not leave a response that never ends)
+            log("unhandled", level=40, exc_info=True, path="realtime")
+            await self._fail(order, FreeholdError("The server met an error of its own; its log tells more."))
+
+    async def _fail(self, order: Order, error: FreeholdError) -> None:
+        with contextlib.suppress(Closed):
+            await self._act(self._session.failed(order.response, error))
+
+
+def check(services: Services, settings: Settings) -> None:
+    """Raises FreeholdError for settings that no model here can serve."""
+    transcription = settings.audio.input.transcription
+    if transcription is not None and transcription.model is not None:
+        for_task(services, transcription.model, "transcription").check()
+    if settings.type == "realtime" and settings.output_modalities == ["audio"]:
+        speech = for_task(services, services.settings.default_speech, "speech")
+        Voices.of(speech.manifest.options).find(voice_name(settings.audio.output.voice))
+
+
+def _identity(kind: str) -> str:
+    return f"{kind}_{secrets.token_hex(12)}"
