@@ -63,10 +63,15 @@ def test_models_are_filtered_by_words_task_and_memory(folder: Path) -> None:
 
 
 def test_models_that_nothing_serves_are_marked(folder: Path) -> None:
-    row = next(
-        line for line in run(folder, "models", "--task", "speech-to-text").out.splitlines() if line.startswith("whisper:tiny")
-    )
-    assert "not served" in row
+    rows = run(folder, "models", "--task", "rerank").out.splitlines()
+    assert "not served" in next(row for row in rows if row.startswith("jina-reranker:33m"))
+
+
+def test_a_model_that_hears_is_shown_with_its_memory_and_no_tokens(folder: Path) -> None:
+    shown = here(folder, "show", "parakeet").out
+    assert re.search(r"^fits here +yes: about 1\.\d GiB$", shown, re.MULTILINE)
+    rows = here(folder, "models", "whisper:small").out.splitlines()
+    assert re.search(r" yes +Good transcription", rows[-1] if "whisper" in rows[-1] else rows[1])
 
 
 def test_a_task_that_there_is_not_is_refused_with_those_that_there_are(folder: Path) -> None:
@@ -109,8 +114,8 @@ def test_show_tells_of_a_model_of_the_catalogue_that_it_is_not_installed(folder:
     ):
         assert re.search(rf"^{line}$", text, re.MULTILINE), line
     assert re.search(r"^fits here +(yes|no)", text, re.MULTILINE)
-    unserved = here(folder, "show", "whisper:tiny").out
-    assert "whisper.cpp" in unserved
+    unserved = here(folder, "show", "jina-reranker:33m").out
+    assert "ranks" in unserved
     assert "freehold pull" not in unserved
     assert_one_line(here(folder, "show", "no-such-model"), 1, "not installed")
 

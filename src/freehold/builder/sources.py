@@ -7,11 +7,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from freehold.builder.archive import unpack
 from freehold.builder.progress import OnStep, bytes_of
 from freehold.errors import DigestMismatch, SourceUnreachable
 from freehold.fleet import builds
 from freehold.store import disk, pip
+from freehold.store.archive import unpack
 
 _CHUNK = 1 << 20
 # pip asks an archive's build backend what package it is, even when it only downloads. It gets this answer instead: nothing that

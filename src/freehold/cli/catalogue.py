@@ -107,7 +107,7 @@ def fit_of(entry: Entry, found: Candidate | None) -> str:
     if found is None:
         return ""
     if isinstance(found.outcome, Plan):
-        return "yes" if has_room(found) else f"yes, {found.outcome.context:,} tokens"
+        return "yes" if has_room(found) or not found.outcome.context else f"yes, {found.outcome.context:,} tokens"
     return "no"
 
 
@@ -150,4 +150,5 @@ def fits_here(found: Candidate | None) -> str:
     if not isinstance(found.outcome, Plan):
         return f"no. {found.outcome.reason}"
     plan = found.outcome
-    return f"yes: about {gibibytes(memory_of(found))} for {plan.slots} × {plan.context:,} tokens"
+    room = f" for {plan.slots} × {plan.context:,} tokens" if plan.context else ""
+    return f"yes: about {gibibytes(memory_of(found))}{room}"

@@ -8,9 +8,10 @@ from types import MappingProxyType
 
 from freehold.hardware.budget import Budget
 from freehold.hardware.fit import Misfit, Plan, Want, plan
+from freehold.hardware.plan import HOST, Share
 from freehold.hardware.speed import Expected, Rates, expected
 from freehold.store.catalogue.entry import Entry, Task, Variant
-from freehold.store.catalogue.shapes import published_shape
+from freehold.store.catalogue.shapes import folder_memory, published_shape
 
 GIB = 2**30
 CONTEXT = 8192  # tokens: room for a conversation, a file of code, some pages
@@ -87,6 +88,8 @@ class Advice:
 
 def assess(entry: Entry, variant: Variant, here: Here, points: float = 0.0) -> Candidate | None:
     """How a variant would run here; None when its size is not known."""
+    if entry.engine != "llama.cpp":
+        return _of_folder(entry, variant, here, points)
     shape = published_shape(entry, variant)
     if shape is None:
         return None
@@ -102,6 +105,19 @@ def assess(entry: Entry, variant: Variant, here: Here, points: float = 0.0) -> C
         if speed is None and here.rates is not None:
             speed = expected(shape, outcome, here.rates, used)
     return Candidate(entry, variant, points, outcome, speed)
+
+
+def _of_folder(entry: Entry, variant: Variant, here: Here, points: float) -> Candidate | None:
+    """A model that runs as it is, on the host, with no tokens to make room for."""
+    size = entry.size(variant)
+    if size is None:
+        return None
+    needed, free = folder_memory(size.bytes), here.budget.host.free_bytes
+    outcome: Plan | Misfit = Plan(context=0, slots=4, memory=(Share(HOST, needed, 0, 0),))
+    if needed > free:
+        reason = f"It needs {needed / GIB:.1f} GiB, and there is {free / GIB:.1f} GiB on host free."
+        outcome = Misfit(needed, {device.name: device.free_bytes for device in here.budget.devices}, reason)
+    return Candidate(entry, variant, points, outcome, None)
 
 
 def recommend(entries: Iterable[Entry], task: Task, here: Here) -> Advice:

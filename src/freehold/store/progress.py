@@ -11,9 +11,15 @@ from typing import Literal
 
 from freehold.store.disk import megabytes
 
-Stage = Literal["download", "verify", "convert", "install"]
+Stage = Literal["download", "verify", "unpack", "convert", "install"]
 
-_WORDS: dict[Stage, str] = {"download": "downloading", "verify": "checking", "convert": "converting", "install": "installing"}
+_WORDS: dict[Stage, str] = {
+    "download": "downloading",
+    "verify": "checking",
+    "unpack": "unpacking",
+    "convert": "converting",
+    "install": "installing",
+}
 _WINDOW = 5.0  # seconds over which the rate is taken
 _SHORTEST = 0.5  # seconds before there is one
 _LONGEST_ETA = 100 * 86_400.0

@@ -102,7 +102,7 @@ def test_names_and_aliases_are_unique_and_each_family_has_one_default() -> None:
 
 def test_models_that_no_engine_here_runs_are_marked() -> None:
     for entry in ENTRIES:
-        spoken = {"rerank", "speech-to-text", "text-to-speech", "image"} & set(entry.tasks)
+        spoken = {"rerank", "text-to-speech", "image"} & set(entry.tasks)
         assert entry.served is not bool(spoken), entry.name
 
 

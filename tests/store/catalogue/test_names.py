@@ -45,7 +45,9 @@ def test_the_starter_models_are_entries_with_the_same_pins() -> None:
     for starter in STARTERS.values():
         entry = catalogue.find(starter.name)
         assert entry
-        (weights,) = entry.variant.files
-        assert weights.reference == f"{starter.source}:{starter.members[0].path}"
-        assert (weights.sha256, weights.size) == (starter.members[0].sha256, starter.members[0].size)
+        members = starter.members[:1] if starter.convert == "bert" else starter.members
+        for member, file in zip(members, entry.variant.files, strict=True):
+            assert file.reference == f"{starter.source}:{member.path}"
+            assert (file.sha256, file.size) == (member.sha256, member.size)
+        assert all(starter.options[name] == value for name, value in entry.variant.options.items())
         assert entry.verified

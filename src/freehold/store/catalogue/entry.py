@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Task = Literal[
     "chat",
@@ -26,7 +26,7 @@ Role = Literal["weights", "projector", "text_encoder", "vae", "tokenizer", "voic
 TASKS: tuple[Task, ...] = get_args(Task)
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 ROLES: tuple[Role, ...] = get_args(Role)
-SERVED_ENGINES = ("llama.cpp",)
+SERVED_ENGINES = ("llama.cpp", "sherpa-onnx")
 
 # Bits that a weight takes on average in a GGUF file of that quantisation, scales and the finer output layer included, from the
 # sizes that llama.cpp's tools/quantize/README.md gives for an 8B model; MXFP4 from OpenAI's gpt-oss files.
@@ -93,12 +93,14 @@ class Architecture:
 @dataclass(frozen=True)
 class Download:
     """A file of a model: `reference` is `hf:org/repo/path`, `https://…` or `pypi:…`; `sha256` hex digits, None where nobody has
-    published them; `size` in bytes, None where it is not published."""
+    published them; `size` in bytes, None where it is not published. Of an archive, `members` are the files that are taken, by
+    their paths in its folder; they may be patterns (`*.onnx`)."""
 
     role: Role
     reference: str
     sha256: str | None = None
     size: int | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -108,12 +110,14 @@ class Download:
 @dataclass(frozen=True)
 class Variant:
     """A model in one quantisation. `verified` says that its files were seen at their source with that size and digest, `note`
-    when, or why not."""
+    when, or why not. `options` are what an engine that cannot read it from the files is told: `family`, `files` by their
+    roles, `languages`."""
 
     quantization: str
     files: tuple[Download, ...]
     verified: bool = False
     note: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def of_role(self, role: Role) -> tuple[Download, ...]:
         """In order: a model in several parts has several files of weights."""
@@ -187,6 +191,8 @@ class Entry:
         """Why this Freehold does not serve it, in one sentence; "" when it does."""
         if self.engine not in SERVED_ENGINES:
             return f"It needs {self.engine}, which this version of Freehold does not have."
+        if self.engine == "sherpa-onnx" and "family" not in self.variant.options:
+            return "Its entry does not say how sherpa-onnx runs it."
         if set(self.tasks) <= {"rerank"}:
             return "It ranks documents, and no endpoint of this version does that."
         return ""

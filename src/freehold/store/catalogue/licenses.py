@@ -18,6 +18,7 @@ LICENSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "DeepSeek Model License": ("deepseek", "deepseek-license", "other"),
         "FLUX.1 [dev] Non-Commercial License": ("flux-1-dev-non-commercial-license", "other"),
         "Falcon LLM License": ("falcon-llm-license", "other"),
+        "FunASR Model License": ("model-license", "other"),
         "Gemma Terms of Use": ("gemma",),
         "LFM Open License v1.0": ("lfm1.0", "other"),
         "Llama 2 Community License": ("llama2",),

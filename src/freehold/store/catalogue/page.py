@@ -16,7 +16,7 @@ _HEADINGS = {
     "vision": "Chat with pictures",
     "embedding": "Embeddings",
     "rerank": "Rerankers (not served)",
-    "speech": "Speech and voices (not served)",
+    "speech": "Speech and voices",
     "image": "Images (not served)",
 }
 

@@ -117,25 +117,37 @@ def parse(raw: Any, origin: Any) -> Entry:
 
 
 def _variant(raw: Any) -> Variant:
-    table = _table(raw, "a variant", {"quantization", "files", "verified", "note"})
+    table = _table(raw, "a variant", {"quantization", "files", "verified", "note", "options"})
     downloads = tuple(_download(item) for item in _list(table, "files"))
     if not any(file.role in ("weights", "archive") for file in downloads):
         raise ValueError("a variant has no weights")
     quantization = _text(table, "quantization")
     if not re.fullmatch(r"[A-Za-z0-9_.]{1,32}", quantization):
         raise ValueError(f"{quantization[:40]!a} is not the name of a quantization")
-    return Variant(quantization, downloads, _is(table.get("verified", False), bool, "verified"), _text(table, "note", ""))
+    verified, note = _is(table.get("verified", False), bool, "verified"), _text(table, "note", "")
+    return Variant(quantization, downloads, verified, note, _options(table.get("options", {})))
+
+
+def _options(raw: Any) -> Mapping[str, Any]:
+    """Names and numbers, lists of names, and tables of names; the engine's worker looks at what they say."""
+    table = _is(raw, dict, "options")
+    for key, value in table.items():
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        if not all(type(item) in (str, int) and len(str(item)) <= 200 for item in items):
+            raise TypeError(f"the option {str(key)[:40]!a} is neither a name nor a number")
+    return table
 
 
 def _download(raw: Any) -> Download:
-    table = _table(raw, "a file", {"role", "reference", "sha256", "size"})
+    table = _table(raw, "a file", {"role", "reference", "sha256", "size", "members"})
     reference, sha256, size = _text(table, "reference"), table.get("sha256"), table.get("size")
     if not _REFERENCE.fullmatch(reference) or ".." in reference:
         raise ValueError(f"{reference[:100]!a} is not the address of a file")
     if sha256 is not None and not _SHA256.fullmatch(_is(sha256, str, "sha256")):
         raise ValueError(f"{str(sha256)[:80]!a} is not a sha256 of 64 small hex digits")
     role = _one_of(table.get("role", "weights"), ROLES, "role")
-    return Download(role, reference, sha256, None if size is None else _positive(size, "size"))
+    members = tuple(_is(item, str, "members") for item in _list(table, "members", []))
+    return Download(role, reference, sha256, None if size is None else _positive(size, "size"), members)
 
 
 def _architecture(raw: Any) -> Architecture:

@@ -57,6 +57,12 @@ def published_shape(entry: Entry, variant: Variant | None = None) -> Shape | Non
     )
 
 
+def folder_memory(size: int) -> int:
+    """Bytes that a model of another engine than llama.cpp takes when loaded, by those of its files: the weights, what the
+    engine makes of them, and what it works in."""
+    return round(1.2 * size) + 400 * 2**20
+
+
 def typical(parameters: int) -> Architecture:
     """A dense architecture of about that many weights."""
     return next(shape for most, shape in _TYPICAL if parameters <= most)

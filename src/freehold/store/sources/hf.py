@@ -174,6 +174,11 @@ def _revision(info: Any, reference: Reference) -> str:
     return info.sha if known else reference.revision or "main"
 
 
+def listed(info: Any) -> Mapping[str, dict[str, Any]]:
+    """All files of a repository, as `_files`."""
+    return _files(info, "")
+
+
 def _files(info: Any, ending: str) -> Mapping[str, dict[str, Any]]:
     """The files of a repository with that ending, with what is known of each. Names that could be anything else are passed
     over."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from freehold.builder.archive import Limits, unpack
 from freehold.errors import DigestMismatch
+from freehold.store.archive import Limits, unpack
 from tests.builder.parts import tar_file, write_tar
 
 PREFIX = "p-1/vendor/llama.cpp/"
