@@ -93,7 +93,7 @@ def joined(texts: Iterable[str]) -> str:
     """Texts of neighbouring pieces as one: with a space between, except in scripts that use none."""
     whole = ""
     for text in filter(None, (text.strip() for text in texts)):
-        whole += text if not whole or _spaceless(whole[-1]) or _spaceless(text[0]) else f" {text}"
+        whole += text if not whole or spaceless(whole[-1]) or spaceless(text[0]) else f" {text}"
     return whole
 
 
@@ -137,6 +137,6 @@ def _cue(text: str) -> str:
     return _line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _spaceless(letter: str) -> bool:
+def spaceless(letter: str) -> bool:
     """Whether it is of Chinese, Japanese or Thai, which put no spaces between words."""
     return any(low <= letter <= high for low, high in (("\u2e80", "\u312f"), ("\u31a0", "\u9fff"), ("\uff00", "\uffef")))

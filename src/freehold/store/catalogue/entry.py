@@ -191,11 +191,19 @@ class Entry:
         """Why this Freehold does not serve it, in one sentence; "" when it does."""
         if self.engine not in SERVED_ENGINES:
             return f"It needs {self.engine}, which this version of Freehold does not have."
-        if self.engine == "sherpa-onnx" and "family" not in self.variant.options:
+        if self.engine == "sherpa-onnx" and not self._told:
             return "Its entry does not say how sherpa-onnx runs it."
         if set(self.tasks) <= {"rerank"}:
             return "It ranks documents, and no endpoint of this version does that."
         return ""
+
+    @property
+    def _told(self) -> bool:
+        """Whether the chosen variant says what sherpa-onnx must be told: voices' files say it themselves, once they are out of
+        their archive."""
+        if "text-to-speech" in self.tasks:
+            return all(file.members or file.role != "archive" for file in self.variant.files)
+        return "family" in self.variant.options
 
     @property
     def variant(self) -> Variant:

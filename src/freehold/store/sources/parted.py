@@ -27,6 +27,7 @@ from freehold.store.sources.remote import Remote, fetch_all
 from freehold.store.staged import Part, Staged, Terms
 from freehold.store.staging import resumable
 from freehold.store.store import Store, digest_of
+from freehold.store.voices import described
 
 if TYPE_CHECKING:
     from freehold.store.sources.hub import Hub
@@ -72,18 +73,21 @@ class FromParts:
                     parts += _unpacked(file, part.where(store), folder / "unpacked" / str(len(parts)), report)
                 else:
                     parts.append(part)
-            yield Staged(tuple(parts), self._terms(sum(part.where(store).stat().st_size for part in parts)), folder)
+            yield Staged(tuple(parts), self._terms({part.name: part.where(store) for part in parts}), folder)
 
     @property
     def _source(self) -> str:
         return self.entry.variant.files[0].reference
 
-    def _terms(self, size: int) -> Terms:
+    def _terms(self, files: Mapping[str, Path]) -> Terms:
         entry, options = self.entry, dict(self.entry.variant.options)
-        options.setdefault("memory_bytes", folder_memory(size))
+        task = next(_TASKS[task] for task in entry.tasks if task in _TASKS)
+        if task == "speech":
+            options = described(files, entry.name.rpartition(":")[2]) | options
+        options.setdefault("memory_bytes", folder_memory(sum(path.stat().st_size for path in files.values())))
         return Terms(
             self._source,
-            task=next(_TASKS[task] for task in entry.tasks if task in _TASKS),
+            task=task,
             engine=cast(Engine, entry.engine),  # one that is served
             license=entry.license,
             description=f"{entry.title}: {entry.good_for}" if entry.good_for else entry.title,

@@ -20,10 +20,10 @@ def main() -> None:
     if config.folder is None:
         sys.exit("the model has no files")
     try:
-        model = families.load(Path(config.folder), config.options, 1)
+        model = families.load(Path(config.folder), config.options, config.threads)
     except (ValueError, RuntimeError) as error:
         sys.exit(f"the model cannot be loaded: {error}")
-    # One thread a piece, and a piece for each thread: pieces need nothing of each other.
+    # One thread a piece, and a piece for each thread, where the engine allows it: pieces need nothing of each other.
     recogniser = Recogniser(model, config.threads)
 
     async def ready() -> None:

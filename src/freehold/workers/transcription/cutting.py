@@ -11,14 +11,18 @@ import numpy as np
 from freehold.workers.transcription.decode import RATE
 from freehold.workers.transcription.vad import Samples, Span
 
+LONGEST = 28.0  # seconds of a piece, without its padding
+_MOST = 29.4  # with it: sherpa-onnx lets Whisper hear 29.5 seconds, and leaves out the rest without a word
+
 
 @dataclass(frozen=True)
 class Cut:
-    """How pieces are made, in seconds: none gets longer than `longest` (unless one stretch of speech is), nor holds a pause
+    """How pieces are made, in seconds: none gets longer than `longest` (unless one stretch of speech is, which the
+    detector ends in time), nor holds a pause
     longer than `pause`; `first` is the longest that the first may be. `padding` is added at both ends."""
 
-    longest: float = 20.0
-    first: float = 20.0
+    longest: float = LONGEST
+    first: float = LONGEST
     pause: float = 2.0
     padding: float = 0.25
 
@@ -98,7 +102,8 @@ class Cutter:
 
     def _piece(self, group: Span, following: int) -> Piece:
         """With padding, but without what belongs to the pieces beside it."""
-        padding = int(self._cut.padding * RATE)
+        room = (_MOST - (group.end - group.start) / RATE) / 2
+        padding = int(max(0.0, min(self._cut.padding, room)) * RATE)
         start = max(self._done, group.start - padding, 0)
         end = min(group.end + padding, max(group.end, following), self._tape.length)
         self._done = end

@@ -2,63 +2,123 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-Loader = Callable[[Mapping[str, str], int, Mapping[str, Any]], Any]
+from freehold.workers.transcription.cutting import LONGEST
+
+Loader = Callable[[Mapping[str, str], int], Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request wants of a model, as far as it can be told: the language, "" to find out, and English instead of it."""
+
+    language: str = ""
+    translate: bool = False
 
 
 @dataclass(frozen=True)
 class Family:
-    """`longest` is the seconds of a piece that it recognises best; `timed` whether it tells when each token was said;
-    `translates` whether it can put what was said into English; `chooses` whether it can be told the language.
+    """`files` are the roles that its loader needs. `parallel` is whether one model may be used by several threads at once;
+    `timed` whether it tells when each token was said; `translates` whether it can put what was said into English, `chooses`
+    whether it can be told the language.
     """
 
     load: Loader
     files: tuple[str, ...]
-    longest: float = 28.0
+    parallel: bool = True
     timed: bool = False
     translates: bool = False
     chooses: bool = False
-    optional: tuple[str, ...] = field(default=())
 
 
-def _moonshine(files: Mapping[str, str], threads: int, options: Mapping[str, Any]) -> Any:
+def _made_by(name: str, **options: Any) -> Loader:
+    """By sherpa-onnx's own way to make that kind, whose parameters have the names of the files' roles."""
+
+    def load(files: Mapping[str, str], threads: int) -> Any:
+        import sherpa_onnx
+
+        return getattr(sherpa_onnx.OfflineRecognizer, name)(**files, num_threads=threads, **options)
+
+    return load
+
+
+def _paraformer(files: Mapping[str, str], threads: int) -> Any:
     import sherpa_onnx
 
-    names = ("encoder", "decoder", "tokens")
-    return sherpa_onnx.OfflineRecognizer.from_moonshine_v2(**{name: files[name] for name in names}, num_threads=threads)
+    return sherpa_onnx.OfflineRecognizer.from_paraformer(files["model"], files["tokens"], num_threads=threads)
 
 
-FAMILIES: Mapping[str, Family] = MappingProxyType({"moonshine": Family(_moonshine, ("encoder", "decoder", "tokens"))})
+_TRANSDUCER = ("encoder", "decoder", "joiner", "tokens")
+_V1 = ("preprocessor", "encoder", "uncached_decoder", "cached_decoder", "tokens")
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "moonshine": Family(_made_by("from_moonshine_v2"), ("encoder", "decoder", "tokens")),
+        "moonshine-v1": Family(_made_by("from_moonshine"), _V1),
+        # sherpa-onnx's decoder for Whisper keeps its settings in itself while it works.
+        "whisper": Family(
+            _made_by("from_whisper", language=""),
+            ("encoder", "decoder", "tokens"),
+            parallel=False,
+            translates=True,
+            chooses=True,
+        ),
+        "nemo": Family(_made_by("from_transducer", model_type="nemo_transducer"), _TRANSDUCER, timed=True),
+        "transducer": Family(_made_by("from_transducer"), _TRANSDUCER, timed=True),
+        "sense-voice": Family(_made_by("from_sense_voice", use_itn=True), ("model", "tokens"), timed=True),
+        "paraformer": Family(_paraformer, ("model", "tokens"), timed=True),
+    }
+)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
-    """A loaded model. `languages` are the codes of those it knows, none where nobody has written them down."""
+    """A loaded model. `languages` are the codes of those it knows, none where nobody has written them down; `translates` is
+    whether it can put them into English."""
 
     family: Family
     engine: Any
     languages: tuple[str, ...]
+    translates: bool
+    longest: float = LONGEST
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def language(self) -> str:
         """The one that it knows; "" where it may be any of several."""
         return self.languages[0] if len(self.languages) == 1 else ""
 
+    def decode(self, stream: Any, asked: Asked) -> None:
+        """Recognises what the stream holds."""
+        if self.family.parallel:
+            self.engine.decode_stream(stream)
+            return
+        with self._lock:
+            if self.family.chooses:
+                config = self.engine.config
+                config.model_config.whisper.language = asked.language
+                config.model_config.whisper.task = "translate" if asked.translate else "transcribe"
+                self.engine.recognizer.set_config(config)
+            self.engine.decode_stream(stream)
+
 
 def load(folder: Path, options: Mapping[str, Any], threads: int) -> Model:
-    """Loads what a manifest's options describe. Raises ValueError for what is no such model."""
+    """Loads what a manifest's options describe; `threads` are all there are for it. Raises ValueError for what is no such
+    model."""
     family = FAMILIES.get(str(options.get("family")))
     if family is None:
         raise ValueError(f"the family {str(options.get('family'))[:80]!r} is not one of {', '.join(FAMILIES)}")
     named = options.get("files")
-    if not isinstance(named, dict) or (missing := [name for name in family.files if name not in named]):
+    if not isinstance(named, dict) or (missing := [role for role in family.files if role not in named]):
         raise ValueError(f"the model lacks {', '.join(missing) if isinstance(named, dict) else 'its files'}")
-    files = {str(role): str(folder / str(name)) for role, name in named.items()}
+    files = {role: str(folder / str(named[role])) for role in family.files}
     if absent := [role for role, path in files.items() if not Path(path).is_file()]:  # sherpa-onnx ends the process then
         raise ValueError(f"the model's {', '.join(absent)} is not there")
-    return Model(family, family.load(files, threads, options), tuple(options.get("languages", ())))
+    engine = family.load(files, 1 if family.parallel else threads)
+    languages = tuple(map(str, options.get("languages", ())))
+    return Model(family, engine, languages, family.translates and bool(options.get("translates", True)))

@@ -19,6 +19,7 @@ from freehold.protocol.requests.audio import ServerVad, TranscriptionRequest, Tr
 from freehold.protocol.transcripts import Segment, Transcript
 from freehold.workers.serve import Refused
 from freehold.workers.transcription.cutting import Cut
+from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.listening import Listening
 from freehold.workers.transcription.live import Live
 from freehold.workers.transcription.recognise import Recogniser
@@ -52,7 +53,7 @@ class Endpoints:
             self._check(asked)
             longest = _NEXT if asked.stream else self._longest(asked)
             cut = Cut(longest, min(longest, _FIRST) if asked.stream else longest)
-            listening = self._listening(file, cut, asked.chunking_strategy)
+            listening = self._listening(file, cut, asked.chunking_strategy, Asked(asked.spoken or ""))
             unless.pop_all()
         if asked.stream:
             segments = listening.segments()
@@ -62,11 +63,11 @@ class Endpoints:
 
     async def _translate(self, request: Request) -> Response:
         asked, file = await _read(request, TranslationRequest)
-        if not self._recogniser.model.family.translates:
+        if not self._recogniser.model.translates:
             file.close()
             raise Refused("This model does not translate; Whisper models do: freehold models whisper", param="model")
         longest = self._longest(asked)
-        return await _answer(request, self._listening(file, Cut(longest, longest), None), asked.form, ())
+        return await _answer(request, self._listening(file, Cut(longest, longest), None, Asked(translate=True)), asked.form, ())
 
     def _check(self, asked: TranscriptionRequest) -> None:
         """What only some models can."""
@@ -86,16 +87,16 @@ class Endpoints:
             )
 
     def _longest(self, asked: TranscriptionRequest | TranslationRequest) -> float:
-        longest = self._recogniser.model.family.longest
+        longest = self._recogniser.model.longest
         return longest if asked.form in ("json", "text") else min(longest, _LINE)
 
-    def _listening(self, file: BinaryIO, cut: Cut, chunking: object) -> Listening:
+    def _listening(self, file: BinaryIO, cut: Cut, chunking: object, asked: Asked) -> Listening:
         sensitivity = Sensitivity()
         if isinstance(chunking, ServerVad):
             before = chunking.prefix_padding_ms / 1000
             sensitivity = Sensitivity(chunking.threshold, chunking.silence_duration_ms / 1000)
             cut = Cut(cut.longest, cut.first, cut.pause, before)
-        return Listening(file, self._recogniser, cut, sensitivity, self._most)
+        return Listening(file, self._recogniser, asked, cut, sensitivity, self._most)
 
 
 async def _read(request: Request, kind: type[T]) -> tuple[T, BinaryIO]:
@@ -123,7 +124,8 @@ async def _answer(request: Request, listening: Listening, form: str, granulariti
     listening.stop()
     segments = await work
     language = next((each.language for each in segments if each.language), listening.recogniser.model.language)
-    whole = Transcript(segments, listening.heard, language)
+    task = "translate" if listening.asked.translate else "transcribe"
+    whole = Transcript(segments, listening.heard, language, task)
     body = await asyncio.to_thread(whole.render, form, granularities)
     return Response(body, headers={"content-type": transcripts.CONTENT_TYPES[form]})
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from freehold.protocol.transcripts import Segment
 from freehold.workers.transcription.cutting import Cut, Cutter, Piece, Tape
 from freehold.workers.transcription.decode import RATE
+from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.media import Audio, decoded
 from freehold.workers.transcription.recognise import Recogniser
 from freehold.workers.transcription.vad import Detector, Sensitivity
@@ -27,6 +28,7 @@ class Listening:
 
     file: BinaryIO
     recogniser: Recogniser
+    asked: Asked
     cut: Cut
     sensitivity: Sensitivity
     longest: float
@@ -66,7 +68,7 @@ class Listening:
             with decoded(self.file, self.longest) as audio:
                 self.claimed = audio.claimed
                 for piece in self._pieces(audio):
-                    self._tell(self.recogniser.submit(piece))
+                    self._tell(self.recogniser.submit(piece, self.asked))
             self._tell(None)
         except _Stopped:
             pass

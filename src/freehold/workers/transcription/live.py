@@ -27,6 +27,7 @@ from freehold.protocol.transcripts import Segment, joined
 from freehold.workers.serve import Refused
 from freehold.workers.transcription.cutting import Cut, Cutter, Piece, Tape
 from freehold.workers.transcription.decode import RATE
+from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.pcm import Stream
 from freehold.workers.transcription.recognise import Recogniser
 from freehold.workers.transcription.vad import Detector, Sensitivity, Span
@@ -59,7 +60,7 @@ class Turn:
 class Listener:
     """Finds turns in the samples of one client. Not for several threads. `submit` begins to recognise a piece."""
 
-    def __init__(self, submit: Callable[[Piece], concurrent.futures.Future[Segment]], longest: float):
+    def __init__(self, submit: Callable[[Piece, Asked], concurrent.futures.Future[Segment]], longest: float):
         self._submit = submit
         self._longest = longest
         self._tape = Tape()
@@ -79,8 +80,9 @@ class Listener:
         turns = session.get("turn_detection", {})
         self._turns = turns is not None
         self._sensitivity = _sensitivity({} if turns is None else turns)
+        self._asked = Asked(str(session.get("language") or ""))
         self._stream = Stream(rate, form)
-        self._detector = Detector(self._sensitivity, self._longest)
+        self._detector = Detector(self._sensitivity)
         self.clear()
 
     def clear(self) -> None:
@@ -105,7 +107,7 @@ class Listener:
         if self._turns and self._said:
             events.append({"type": "speech_stopped", "audio_end_ms": round(1000 * self._said[1] / RATE)})
             return events, self._turn(*self._said)
-        self._pieces += map(self._submit, self._cutter.advance(self._tape.length))
+        self._pieces += map(self._recognised, self._cutter.advance(self._tape.length))
         return events, None
 
     def commit(self) -> tuple[list[Event], Turn]:
@@ -118,13 +120,16 @@ class Listener:
         self.clear()
         return events, turn
 
+    def _recognised(self, piece: Piece) -> concurrent.futures.Future[Segment]:
+        return self._submit(piece, self._asked)
+
     def _cut(self, spans: Iterable[Span]) -> None:
         for span in spans:
-            self._pieces += map(self._submit, self._cutter.add(span))
+            self._pieces += map(self._recognised, self._cutter.add(span))
             self._said = (self._said[0] if self._said else span.start, span.end)
 
     def _turn(self, start: int, end: int) -> Turn:
-        self._pieces += map(self._submit, self._cutter.end())
+        self._pieces += map(self._recognised, self._cutter.end())
         turn = Turn(tuple(self._pieces), start / RATE, end / RATE)
         self._next()
         return turn
@@ -152,7 +157,7 @@ class Live:
                 telling.cancel()
 
     async def _serve(self, socket: WebSocket, turns: asyncio.Queue[Turn]) -> None:
-        listener = Listener(self._recogniser.submit, self._recogniser.model.family.longest)
+        listener = Listener(self._recogniser.submit, self._recogniser.model.longest)
         while True:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from freehold.protocol.transcripts import Segment, Word
+from freehold.protocol.transcripts import Segment, Word, spaceless
 from freehold.workers.transcription.cutting import Piece
 from freehold.workers.transcription.decode import RATE
-from freehold.workers.transcription.families import Model
+from freehold.workers.transcription.families import Asked, Model
 
 _WORD = ("▁", " ")  # what a token begins with that begins a word (SentencePiece, and BPE of bytes)
-_SPACELESS = ("zh", "ja", "yue", "th")
+_GOES_ON = "@@"  # what a token ends with whose word goes on (subword-nmt's BPE)
+_ANYTHING = Asked()
 
 
 class Recogniser:
@@ -21,43 +22,49 @@ class Recogniser:
 
     def __init__(self, model: Model, threads: int):
         self.model = model
-        self._threads = concurrent.futures.ThreadPoolExecutor(threads, "recognise")
+        self._threads = concurrent.futures.ThreadPoolExecutor(threads if model.family.parallel else 1, "recognise")
 
-    def submit(self, piece: Piece) -> concurrent.futures.Future[Segment]:
-        return self._threads.submit(self._recognise, piece)
+    def submit(self, piece: Piece, asked: Asked = _ANYTHING) -> concurrent.futures.Future[Segment]:
+        return self._threads.submit(self._recognise, piece, asked)
 
     def warm(self) -> None:
         """One second of faint noise, recognised: the engine's whole way. Raises what the engine raises."""
         noise = np.random.default_rng(0).normal(0, 0.001, RATE).astype(np.float32)
         self.submit(Piece(0, 1, 0, noise)).result()
 
-    def _recognise(self, piece: Piece) -> Segment:
+    def _recognise(self, piece: Piece, asked: Asked) -> Segment:
         stream = self.model.engine.create_stream()
         stream.accept_waveform(RATE, piece.samples)
-        self.model.engine.decode_stream(stream)
+        self.model.decode(stream, asked)
         result = stream.result
-        words = _words(result.tokens, result.timestamps, getattr(result, "durations", ()), piece) if self._timed else ()
-        return Segment(result.text.strip(), piece.start, piece.end, words, result.lang)
-
-    @property
-    def _timed(self) -> bool:
-        return self.model.family.timed
+        words: tuple[Word, ...] = ()
+        if self.model.family.timed:
+            words = words_of(result.tokens, result.timestamps, getattr(result, "durations", ()), piece)
+        return Segment(result.text.strip(), piece.start, piece.end, words, result.lang.strip("<|>"))
 
 
-def _words(tokens: Sequence[str], starts: Sequence[float], lengths: Sequence[float], piece: Piece) -> tuple[Word, ...]:
+def words_of(tokens: Sequence[str], starts: Sequence[float], lengths: Sequence[float], piece: Piece) -> tuple[Word, ...]:
     """Words from tokens and when each begins, in seconds of the piece. Where the model does not tell how long a token is, it
     lasts until the next one."""
     if len(tokens) != len(starts):
         return ()
     last = piece.offset + len(piece.samples) / RATE
-    ends = [*(piece.offset + start for start in starts[1:]), last]
+    ends = [*(piece.offset + start for start in starts[1:]), last][: len(tokens)]
     if len(lengths) == len(tokens):
         ends = [min(last, piece.offset + start + length) for start, length in zip(starts, lengths, strict=True)]
+    whole = not any(token.startswith(_WORD) for token in tokens)  # tokens that are words, or say that theirs goes on
     words: list[Word] = []
+    goes_on = False
     for token, start, end in zip(tokens, starts, ends, strict=True):
-        text = token.strip("▁ ")
-        if words and not token.startswith(_WORD):
+        text = token.strip("▁ ").removesuffix(_GOES_ON)
+        if words and (goes_on if whole else not _begins(token)):
             words[-1] = Word(words[-1].text + text, words[-1].start, end)
         elif text:
             words.append(Word(text, piece.offset + start, end))
+        goes_on = token.endswith(_GOES_ON)
     return tuple(words)
+
+
+def _begins(token: str) -> bool:
+    """Whether a token begins a word: it says so, or is of a script without spaces."""
+    return token.startswith(_WORD) or spaceless(token[:1])

@@ -15,6 +15,7 @@ from freehold.workers.transcription.decode import RATE
 Samples = NDArray[np.float32]
 MODEL = files("freehold.workers.transcription") / "silero_vad.onnx"
 _LONGEST = 20.0  # seconds; then the detector looks for shorter pauses to end at
+_LAST = 28.0  # seconds; then speech is cut where it is
 _SHORTEST = 0.1  # seconds; a click is no speech
 _BUFFER = 60.0  # seconds
 _WINDOW = 512  # samples that the model looks at; of a longer piece, sherpa-onnx takes all for speech when some of it is
@@ -41,7 +42,7 @@ class Span:
 class Detector:
     """Finds speech in samples that come piece by piece. Not for several threads."""
 
-    def __init__(self, sensitivity: Sensitivity, longest: float = _LONGEST):
+    def __init__(self, sensitivity: Sensitivity):
         import sherpa_onnx
 
         config = sherpa_onnx.VadModelConfig()
@@ -49,21 +50,30 @@ class Detector:
         config.silero_vad.threshold = sensitivity.threshold
         config.silero_vad.min_silence_duration = sensitivity.silence
         config.silero_vad.min_speech_duration = _SHORTEST
-        config.silero_vad.max_speech_duration = longest
+        config.silero_vad.max_speech_duration = _LONGEST
         config.silero_vad.window_size = _WINDOW
         config.sample_rate = RATE
         self._rest = np.zeros(0, np.float32)
-        self._base = 0
+        self._base = 0  # the number of the first sample since it was restarted
+        self._fed = 0  # samples since then
+        self._quiet = 0  # those of them until it was last quiet
         self._vad: Any = sherpa_onnx.VoiceActivityDetector(config, buffer_size_in_seconds=_BUFFER)
 
     def feed(self, samples: Samples) -> Iterator[Span]:
         """The speech that has ended in these samples."""
         samples = np.concatenate((self._rest, samples))
         whole = len(samples) - len(samples) % _WINDOW
+        self._rest = samples[whole:]
         for start in range(0, whole, _WINDOW):
             self._vad.accept_waveform(samples[start : start + _WINDOW])
-        self._rest = samples[whole:]
-        yield from self._ended()
+            self._fed += _WINDOW
+            yield from self._ended()
+            if not self.speaking:
+                self._quiet = self._fed
+            elif self._fed - self._quiet >= _LAST * RATE:
+                self._vad.flush()
+                yield from self._ended()
+                self._begin(self._base + self._fed)
 
     def end(self) -> Iterator[Span]:
         """The speech that the end of the audio ends."""
@@ -74,14 +84,17 @@ class Detector:
 
     def restart(self, at: int) -> None:
         """Forgets all; the next sample is number `at`."""
-        self._vad.reset()
         self._rest = np.zeros(0, np.float32)
-        self._base = at
+        self._begin(at)
 
     @property
     def speaking(self) -> bool:
         """Whether there is speech at the end of what was fed."""
         return bool(self._vad.is_speech_detected())
+
+    def _begin(self, at: int) -> None:
+        self._vad.reset()
+        self._base, self._fed, self._quiet = at, 0, 0
 
     def _ended(self) -> Iterator[Span]:
         while not self._vad.empty():
