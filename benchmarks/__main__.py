@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import embeddings, engine, fit, native, overhead, prefix, startup, tuning
+from benchmarks import embeddings, engine, fit, native, overhead, prefix, realtime, startup, tuning
 from benchmarks.report import save
 
 BENCHMARKS = {
@@ -17,14 +17,15 @@ BENCHMARKS = {
     "tuning": tuning.run,
     "fit": fit.run,
     "native": native.run,
+    "realtime": realtime.run,
 }
-_SPECIAL = {"native"}  # need more than the starter models, and run only when they are named
+_SPECIAL = {"native", "realtime"}  # need more than the starter models, and run only when they are named
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)} (default: all but native)"
+        "names", nargs="*", metavar="NAME", help=f"which to run: {', '.join(BENCHMARKS)} (default: all but native and realtime)"
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the requests: tells that it works, not how fast it is")
     parser.add_argument("--data-dir", type=Path, help="folder of the real models (default: the user's own)")

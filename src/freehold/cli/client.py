@@ -11,10 +11,13 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from typing import Any
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
 
 from freehold.errors import OperatorError, SettingsError
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 QUICK = 10.0  # seconds: the server answers these from memory
 PATIENT = 1000.0  # seconds: beyond the server's own limits for queue, load and first token
@@ -110,6 +113,27 @@ class Client:
         raise ServerError("The answer broke off.", "Is the server still running?")
 
     @contextlib.contextmanager
+    def socket(self, path: str, query: Mapping[str, str]) -> Iterator[ClientConnection]:
+        """A WebSocket. Raises NoServer or ServerError."""
+        from websockets.exceptions import InvalidHandshake, InvalidStatus
+        from websockets.sync.client import connect
+
+        address = f"{self.base.replace('http', 'ws', 1)}{path}?{urlencode(query)}"
+        key = {name: value for name, value in self._headers.items() if name == "Authorization"}
+        try:
+            connection = connect(
+                address, additional_headers=key, open_timeout=PATIENT, compression=None, proxy=None, max_size=_LONGEST_LINE
+            )
+        except InvalidStatus as error:
+            raise _enveloped(_json(error.response.body), error.response.status_code) from None
+        except (InvalidHandshake, EOFError):
+            raise ServerError(f"{self.base}{path} is no WebSocket.", "Is --url right?") from None
+        except OSError as error:
+            raise NoServer(f"No server answers at {self.base} ({error.strerror or error}).", "Start one: freehold up") from None
+        with connection:
+            yield connection
+
+    @contextlib.contextmanager
     def _sent(
         self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float
     ) -> Iterator[http.client.HTTPResponse]:
@@ -159,6 +183,13 @@ class Client:
         except ValueError:
             value = None
         return _enveloped(value, response.status)
+
+
+def _json(body: bytes | bytearray | None) -> Any:
+    try:
+        return json.loads(body or b"")
+    except ValueError:
+        return None
 
 
 def _enveloped(value: Any, status: int) -> ServerError:

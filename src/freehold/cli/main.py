@@ -33,6 +33,7 @@ COMMANDS = {
         "freehold.cli.up", "up", "Serve the API: binds at once, pulls the default models if they are missing, loads them."
     ),
     "chat": Entry("freehold.cli.chat", "chat", "Talk to a model of the running server."),
+    "talk": Entry("freehold.cli.talk", "talk", "Talk with a model by voice."),
     "pull": Entry(
         "freehold.cli.pull",
         "pull",

@@ -179,6 +179,7 @@ class Answer:
                 yield {"type": "response.output_text.done", **where, "text": text}
             yield {"type": "response.content_part.done", **where, "part": self._part(text)}
         if self.conversation is not None and self.conversation.has(item.id):
+            self.conversation.weigh(item)
             before = self.conversation.before(item.id)
             yield {"type": "conversation.item.done", "previous_item_id": before, "item": item.shown()}
         yield {"type": "response.output_item.done", "response_id": self.id, "output_index": place, "item": item.shown()}

@@ -225,6 +225,8 @@ class Conversation:
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._order: list[str] = []
+        self._sizes: dict[str, int] = {}  # as they were when last weighed
+        self._size = 0
 
     def __iter__(self) -> Iterator[Item]:
         return (self._items[name] for name in self._order)
@@ -265,10 +267,17 @@ class Conversation:
             self.find(after, "previous_item_id")
             self._order.insert(self._order.index(after) + 1, item.id)
         self._items[item.id] = item
+        self.weigh(item)
+
+    def weigh(self, item: Item) -> None:
+        """Takes note of how much an item has become."""
+        if item.id in self._items:
+            self._size += item.size - self._sizes.get(item.id, 0)
+            self._sizes[item.id] = item.size
 
     def check_room(self, item: Item) -> None:
         """Raises InvalidRequest when the conversation would be larger than it may be."""
-        if self.size + item.size > _MOST_TEXT:
+        if self._size + item.size > _MOST_TEXT:
             raise InvalidRequest(
                 f"The conversation would have more than {_MOST_TEXT:,} characters, the limit; delete items.",
                 param="item",
@@ -278,13 +287,10 @@ class Conversation:
     def delete(self, name: str) -> None:
         del self._items[self.find(name).id]
         self._order.remove(name)
-
-    @property
-    def size(self) -> int:
-        return sum(item.size for item in self._items.values())
+        self._size -= self._sizes.pop(name)
 
     @property
     def surplus(self) -> str | None:
         """The oldest item of a conversation that has become too long."""
-        too_long = len(self._order) > _MOST_ITEMS or (len(self._order) > 1 and self.size > _MOST_TEXT)
+        too_long = len(self._order) > _MOST_ITEMS or (len(self._order) > 1 and self._size > _MOST_TEXT)
         return self._order[0] if too_long else None

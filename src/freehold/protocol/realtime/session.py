@@ -255,7 +255,9 @@ class Session:
     def _completed(self, text: str, seconds: float) -> Iterator[Effect]:
         item_id = self._unheard.popleft()
         if self.conversation.has(item_id):
-            self.conversation.find(item_id).content[0].text = text
+            item = self.conversation.find(item_id)
+            item.content[0].text = text
+            self.conversation.weigh(item)
         if self._transcribes:
             if text and item_id not in self._told:
                 yield self._transcribed("delta", item_id, delta=text)
