@@ -62,7 +62,7 @@ def test_what_is_missing_is_one_clear_line(voiced: Server, say: Say, tmp_path: P
     for arguments, code in (
         (("--file", broken), 1),
         (("-o", "x.wav"), 2),
-        (("--file", tmp_path / "none.wav"), 2),
+        (("--file", tmp_path / "none.wav"), 1),
         (("--file", wav(tmp_path / "in.wav", say(QUESTION)), "--model", "nope"), 1),
     ):
         assert_one_line(run(tmp_path, "talk", "--url", voiced.root, *arguments), code)

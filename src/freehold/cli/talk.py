@@ -41,7 +41,7 @@ Examples:
 @click.option("--voice", help="Voice of the answers.  [default: alloy]")
 @click.option("--language", help="What you speak, such as en.  [default: what the recogniser expects]")
 @click.option("--headset", is_flag=True, help="The microphone does not hear the speaker: an answer can be interrupted.")
-@click.option("--file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="One turn: what you say, as WAV.")
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False), help="One turn: what you say, as WAV.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="With --file: write the answer as WAV.")
 @with_session("none")
 def talk(
