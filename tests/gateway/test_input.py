@@ -86,7 +86,7 @@ def test_paths_in_the_address_find_nothing(fake_server: Server, path: str, metho
 
 
 def test_an_endpoint_that_is_not_there_is_a_json_404(fake_server: Server) -> None:
-    for path in ("/v1/nonexistent", "/", "/v1", "/v1/chat/completions/", "/../secret", "/v1/images/generations"):
+    for path in ("/v1/nonexistent", "/", "/v1", "/v1/chat/completions/", "/../secret", "/v1/nothing/generations"):
         assert_refused(fake_server.post(path, HELLO), 404, "unknown_url")
     _, headers, _ = answer = fake_server.get(CHAT)
     assert_refused(answer, 405)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -80,7 +80,6 @@ ROUTES = (
     Entry("POST", "/api/copy", ollama_library.copy, dialect=OLLAMA),
     Entry("DELETE", "/api/delete", ollama_library.delete, dialect=OLLAMA),
     Entry("POST", "/api/push", ollama_library.push, dialect=OLLAMA),
-    Entry("GET", "/", ollama_library.root, access="open"),
     Entry("GET", "/api/version", control.version),
     Entry("GET", "/api/ps", control.workers),
     Entry("POST", "/api/load", loading.load),
@@ -102,7 +101,7 @@ def build_app(live: Live) -> ASGIApp:
     paths = dict.fromkeys(entry.path for entry in ROUTES)
     resources = [_Resource(live, [entry for entry in ROUTES if entry.path == path]) for path in paths]
     routes = [Route(resource.path, resource, methods=None) for resource in resources]
-    router = Router(routes, redirect_slashes=False, default=_unknown)
+    router = Router(routes, redirect_slashes=False, default=_Nowhere(live))
     services = live.now
 
     def hosts() -> HostCheck:
@@ -138,8 +137,25 @@ class _Resource:
         await response(scope, receive, send)
 
 
-async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    raise NotFound(f"Unknown request URL: {_line(scope)}. Please check the URL for typos.", code="unknown_url")
+class _Nowhere:
+    """What is at no path of the table: nothing, but for the sign by which Ollama's clients know their port."""
+
+    def __init__(self, live: Live):
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["path"] == "/"
+            and ollama_library.on_ollamas_port(self._live.now, scope)
+            and scope["method"] in ("GET", "HEAD")
+        ):
+            await PlainTextResponse("Ollama is running")(scope, receive, send)
+        else:
+            raise _unknown(scope)
+
+
+def _unknown(scope: Scope) -> NotFound:
+    return NotFound(f"Unknown request URL: {_line(scope)}. Please check the URL for typos.", code="unknown_url")
 
 
 def _line(scope: Scope) -> str:

@@ -26,7 +26,7 @@ from freehold.store.names import check_name, is_path
 async def version(services: Services, request: Request) -> Response:
     """On the port for Ollama's clients, the version of its API: some of them take none that is older than they know."""
     settings = services.settings
-    if on_ollamas_port(services, request):
+    if on_ollamas_port(services, request.scope):
         return Json({"version": API_VERSION})
     return Json(
         {"name": "freehold", "version": freehold.__version__, "pid": os.getpid(), "default_chat": settings.default_chat}

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from freehold.errors import Conflict, InvalidRequest, NotFound, NotSupported, StoreError
+from freehold.errors import Conflict, InvalidRequest, NotSupported, StoreError
 from freehold.fleet.patience import Patience
 from freehold.gateway.http import ClientGone, Json, UntilGone
 from freehold.gateway.inference import received
@@ -134,19 +134,13 @@ async def create(services: Services, request: Request) -> Response:
     return Response(LINES.frames(lines), media_type=LINES.content_type)
 
 
-async def root(services: Services, request: Request) -> Response:
-    """By which Ollama's clients see that it is there."""
-    if not on_ollamas_port(services, request):
-        raise NotFound("Unknown request URL: GET /. Please check the URL for typos.", code="unknown_url")
-    return PlainTextResponse("Ollama is running")
-
-
 async def push(services: Services, request: Request) -> Response:
     raise NotSupported("This server uploads no models.")
 
 
-def on_ollamas_port(services: Services, request: Request) -> bool:
-    return bool(services.settings.ollama_port) and request.scope["server"][1] == services.settings.ollama_port
+def on_ollamas_port(services: Services, scope: Scope) -> bool:
+    """Whether a request came by the port for clients that look for Ollama."""
+    return bool(services.settings.ollama_port) and scope["server"][1] == services.settings.ollama_port
 
 
 def _wanted(asked: CreateBody) -> tuple[str | None, Changes]:
