@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from freehold.errors import BadModelFile
 from freehold.hardware.gguf import Header, Skipped
 from freehold.hardware.layers import Layer, anatomy
+from freehold.hardware.marks import marks_of
 
 _LARGEST = 1 << 31
 
@@ -64,7 +65,7 @@ class ModelFacts:
     `pooling` is how token vectors become one ("mean", "cls", "last", "rank", "none"), None where the model says nothing of it.
     Where a count differs from block to block, the largest stands here. `layers` are the blocks one by one, `input_bytes` and
     `output_bytes` what stands before and behind them (the same tensor where `tied_output`); a model that was installed before
-    these were known has none.
+    these were known has none. `marks` are the tokens of fill-in-the-middle (`freehold.hardware.marks`).
     """
 
     architecture: str
@@ -84,6 +85,7 @@ class ModelFacts:
     output_bytes: int = 0
     tied_output: bool = False
     feed_forward_length: int = 0
+    marks: Mapping[str, int] = field(default_factory=dict)
 
 
 def facts_of(header: Header, size_bytes: int) -> ModelFacts:
@@ -113,6 +115,7 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
         output_bytes=parts.output_bytes,
         tied_output=parts.tied,
         feed_forward_length=_feed_forward(metadata, architecture),
+        marks=marks_of(metadata, header.marks),
     )
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
 
 from freehold.errors import BadModelFile
+from freehold.hardware.marks import MARKS
 
 _MAGIC = b"GGUF"
 _CHUNK = 1 << 20
@@ -29,6 +30,13 @@ _MAX_KEY = 1 << 16  # the format's own limit
 _MAX_ELEMENTS = 1 << 62
 _MAX_STRINGS = 1 << 22  # in all arrays together; the largest vocabularies with their merges have under a million
 _MAX_ALIGNMENT = 1 << 16
+_TOKENS = "tokenizer.ggml.tokens"
+_WANTED: Mapping[int, frozenset[bytes]] = MappingProxyType(
+    {
+        length: frozenset(raw for mark in MARKS if len(raw := mark.encode()) == length)
+        for length in {len(mark.encode()) for mark in MARKS}
+    }
+)
 _KEPT_STRING = 1 << 20  # bytes; a chat template has thousands, an embedded tokenizer.json has millions
 _KEPT_NUMBERS = 1 << 10
 _KEPT_STRINGS = 1 << 6
@@ -109,12 +117,14 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """All that a GGUF file says before its data. Arrays are tuples, or Skipped where they are long."""
+    """All that a GGUF file says before its data. Arrays are tuples, or Skipped where they are long; `marks` are those of its
+    tokens, by text, that `freehold.hardware.marks` asks for."""
 
     version: int
     metadata: Mapping[str, Any]
     tensors: tuple[TensorInfo, ...]
     data_offset: int
+    marks: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_header(path: Path) -> Header:
@@ -145,6 +155,7 @@ class _Reader:
         self._at = 0  # the cursor, in the buffer
         self._strings_left = _MAX_STRINGS
         self._kept_left = _KEPT
+        self._marks: dict[str, int] = {}
 
     def header(self) -> Header:
         if self._size < 4 or self._take(4) != _MAGIC:
@@ -160,7 +171,7 @@ class _Reader:
         alignment = _alignment(metadata)
         data_offset = -(-self._tell() // alignment) * alignment
         _check_places(infos, alignment, self._size - data_offset)
-        return Header(version, MappingProxyType(metadata), tuple(infos), data_offset)
+        return Header(version, MappingProxyType(metadata), tuple(infos), data_offset, self._marks)
 
     def _metadata(self, count: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -208,26 +219,37 @@ class _Reader:
         if count > self._strings_left or count * 8 > self._left():
             _bad(f"the array {_shown(key)} of {count} strings is too long")
         self._strings_left -= count
+        wanted = _WANTED if key == _TOKENS else {}
         if count <= _KEPT_STRINGS:
-            return tuple(self._string_value() for _ in range(count))
-        self._skip_strings(count)
+            kept = tuple(self._string_value() for _ in range(count))
+            self._marks |= {text: at for at, text in enumerate(kept) if isinstance(text, str) and text in MARKS and wanted}
+            return kept
+        self._skip_strings(count, wanted)
         return Skipped("array", count)
 
-    def _skip_strings(self, count: int) -> None:
-        """Steps over length-prefixed strings; the loop that decides how fast a header is read."""
-        unpack = struct.Struct("<Q").unpack_from
+    def _skip_strings(self, count: int, wanted: Mapping[int, frozenset[bytes]]) -> None:
+        """Steps over length-prefixed strings; the loop that decides how fast a header is read. `wanted` are strings to note the
+        places of, by their lengths."""
+        unpack, total = struct.Struct("<Q").unpack_from, count
         while count:
             buffer, at = self._buffer, self._at
             last = len(buffer) - 8
             while count and at <= last:
-                end = at + 8 + unpack(buffer, at)[0]
+                length = unpack(buffer, at)[0]
+                end = at + 8 + length
                 if end > len(buffer):
                     break
+                if length in wanted and buffer[at + 8 : end] in wanted[length]:
+                    self._marks[buffer[at + 8 : end].decode()] = total - count
                 at = end
                 count -= 1
             self._at = at
             if count:
-                self._skip(self._length("a string of an array"))
+                length = self._length("a string of an array")
+                if length in wanted and (text := self._take(length)) in wanted[length]:
+                    self._marks[text.decode()] = total - count
+                elif length not in wanted:
+                    self._skip(length)
                 count -= 1
 
     def _tensor(self) -> TensorInfo:

@@ -59,4 +59,4 @@ def merged(headers: Sequence[Header]) -> Header:
     if len({tensor.name for tensor in tensors}) < len(tensors):
         raise BadModelFile("Two parts of the model hold the same tensor.", "Download them again.")
     first = headers[0]
-    return first if count == 1 else Header(first.version, first.metadata, tensors, first.data_offset)
+    return first if count == 1 else Header(first.version, first.metadata, tensors, first.data_offset, first.marks)
