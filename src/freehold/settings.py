@@ -171,6 +171,9 @@ class ModelSettings(_Section):
     slots: int | None = Field(None, ge=1, le=256, description="As engine.slots.")
     kv_type: KvSetting | None = Field(None, description="As engine.kv_type.")
     threads: int | None = Field(None, ge=1, le=1024, description="As engine.threads.")
+    fim: str = Field(
+        "", max_length=40, description="Family of code models that it fills in like; by itself told from its vocabulary."
+    )
 
 
 class ImageSettings(_Section):

@@ -16,6 +16,7 @@ from freehold.gateway import (
     audio,
     catalogue,
     control,
+    fim,
     health,
     images,
     inference,
@@ -49,7 +50,9 @@ class Entry:
 
 ROUTES = (
     Entry("POST", "/v1/chat/completions", inference.chat_completions),
-    Entry("POST", "/v1/completions", inference.completions),
+    Entry("POST", "/v1/completions", fim.completions),
+    Entry("POST", "/v1/fim/completions", fim.fim_completions),
+    Entry("POST", "/infill", fim.infill),
     Entry("POST", "/v1/embeddings", inference.embeddings),
     Entry("POST", "/v1/audio/speech", speech.speech),
     Entry("GET", "/v1/audio/voices", speech.list_voices),

@@ -25,15 +25,15 @@ from freehold.gateway.services import Services
 from freehold.gateway.stream import Meter, Outgoing, relay
 from freehold.gateway.voiced import VoicedAnswer
 from freehold.protocol.chat import chat_plan
-from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
 from freehold.protocol.images import ImageLimits, check_images
 from freehold.protocol.plan import Chunk, Echoed, Joiner, Plan
-from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Parsed, parse
+from freehold.protocol.requests import ChatRequest, EmbeddingRequest, Parsed, parse
 from freehold.protocol.requests.common import Request as BodyRequest
 from freehold.protocol.values import Target
 from freehold.protocol.voiced import has_sound, unheard
 from freehold.routing.catalog import Entry
+from freehold.routing.queue import Priority
 from freehold.routing.scheduler import Lease, Terms
 from freehold.routing.seat import lasting
 
@@ -45,10 +45,6 @@ async def chat_completions(services: Services, request: Request) -> Response:
     return await answer(services, request, ChatRequest, chat_plan)
 
 
-async def completions(services: Services, request: Request) -> Response:
-    return await answer(services, request, CompletionRequest, completion_plan)
-
-
 async def embeddings(services: Services, request: Request) -> Response:
     return await answer(services, request, EmbeddingRequest, embedding_plan)
 
@@ -58,8 +54,9 @@ async def answer(services: Services, request: Request, kind: Any, planner: Plann
 
 
 async def received(services: Services, request: Request, kind: Any) -> Parsed[Any]:
+    """The request's body; `kind` is its form, or tells it from the bytes."""
     raw = await read_json_body(request, services.settings.max_body_bytes)
-    return parse(kind, raw, unknown=services.settings.unknown_parameters)
+    return parse(kind if isinstance(kind, type) else kind(raw), raw, unknown=services.settings.unknown_parameters)
 
 
 async def answered(
@@ -97,7 +94,8 @@ def _terms(request: Request, value: BodyRequest, entry: Entry, plan: Plan) -> Te
     """Turns go round among the callers' addresses and, from one address, among the users that they name."""
     caller = request.client.host if request.client else ""
     stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
-    return Terms(plan.concurrency, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)
+    priority: Priority = "batch" if value.patient else plan.priority
+    return Terms(plan.concurrency, f"{caller} {value.tenant}", priority, stay)
 
 
 class LeasedAnswer(Response):

@@ -10,6 +10,7 @@ from pathlib import Path
 from freehold.fleet.supervisor import Supervisor
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.middleware import Traffic
+from freehold.gateway.newest import Newest
 from freehold.gateway.pictures import Pictures
 from freehold.gateway.realtime.lobby import Lobby
 from freehold.gateway.retry import Suspects
@@ -44,6 +45,7 @@ class Services:
     pictures: Pictures
     paces: Paces
     spoken: Spoken = field(default_factory=Spoken)
+    newest: Newest = field(default_factory=Newest)
 
     async def close(self) -> None:
         """Ends what the server owns: pulls first, then workers."""

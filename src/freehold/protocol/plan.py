@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from freehold.errors import FreeholdError, InvalidRequest
 from freehold.protocol.framing import CHUNKS, Framing
@@ -91,7 +91,8 @@ class Plan:
     `param` is what the engine's complaints about the prompt are about, `constraint` what those about the answer's grammar are
     about; `images` must pass `check_images` before the engine sees them; `framing` is how the joiner's chunks are written to a
     client that asked for a stream; `followed` says that the joiner must see a whole answer grow as well, as it may know its
-    end before the engine does: it is then given no answers in the end."""
+    end before the engine does: it is then given no answers in the end; `priority` is that of what
+    somebody waits for in the middle of a word, or of any other."""
 
     path: str
     bodies: tuple[bytes, ...]
@@ -107,6 +108,7 @@ class Plan:
     streamed: bool = False
     framing: Framing = CHUNKS
     followed: bool = False
+    priority: Literal["urgent", "interactive"] = "interactive"
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -21,12 +21,16 @@ from freehold.protocol.requests import (
 )
 from freehold.protocol.requests.anthropic import CountRequest, MessagesRequest
 from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Part, Refused, Treatment, treatment
+from freehold.protocol.requests.fim import FimRequest, InfillRequest, TabbyRequest
 from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, Options
 from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
 
 _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
     ("POST /v1/completions", CompletionRequest),
+    ("POST /v1/completions, as Tabby's plugins send it", TabbyRequest),
+    ("POST /v1/fim/completions", FimRequest),
+    ("POST /infill", InfillRequest),
     ("POST /v1/embeddings", EmbeddingRequest),
     ("POST /v1/messages", MessagesRequest),
     ("POST /v1/messages/count_tokens", CountRequest),

@@ -11,7 +11,8 @@ from typing import Any
 class Target:
     """The model that a request is for. `context` and `max_output_tokens` are tokens a request; `dimensions` are the sizes
     that an embedding model was trained to be cut to; `sampling` holds the model's own recommended defaults; `system` is the
-    system message of chats that bring none."""
+    system message of chats that bring none; `marks` are its tokens for filling in the middle, by their texts, and `fim` the
+    family of models that it is asked like, where one is set."""
 
     name: str
     task: str
@@ -23,6 +24,8 @@ class Target:
     sampling: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)
     dimensions: tuple[int, ...] = ()
     embedding_length: int = 0
+    marks: Mapping[str, int] = field(default_factory=dict)
+    fim: str = ""
     system: str = ""
 
 

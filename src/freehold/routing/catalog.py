@@ -11,6 +11,7 @@ from freehold.fleet import builds
 from freehold.fleet.engines import Deployment
 from freehold.hardware.misfit import Misfit
 from freehold.hardware.plan import Plan
+from freehold.protocol.fim.families import family_of
 from freehold.protocol.values import Target
 from freehold.routing.planner import Planner
 from freehold.routing.seat import Stay, lasting
@@ -165,6 +166,8 @@ class Catalog:
             sampling=manifest.sampling,
             dimensions=manifest.dimensions,
             embedding_length=facts.embedding_length if facts else 0,
+            marks=facts.marks if facts else {},
+            fim=self._settings.models.get(manifest.name, ModelSettings()).fim,
             system=manifest.system,
         )
 
@@ -183,6 +186,9 @@ class Catalog:
             can.add("thinking")
         if deployment.projector is not None:
             can.add("vision")
+        fim = self._settings.models.get(manifest.name, ModelSettings()).fim
+        if family_of(manifest.facts.marks if manifest.facts else {}, fim) is not None:
+            can.add("fim")
         return frozenset(can)
 
 

@@ -1,8 +1,9 @@
 """The order in which waiting requests get their turn: by priority, then fairly between tenants, then first come first served.
 
-Interactive requests go before batch requests, but every twentieth turn goes to a batch request that waits: it is slow, never
-starved. Among the tenants of a priority turns go round; a tenant with a hundred requests is no sooner served than one with one.
-Nor does it keep others out of a full queue: who has fewer waiting takes the place of the newest of who has the most.
+Urgent requests (somebody waits in the middle of a word) go before interactive ones, and those before batch requests, but every
+twentieth turn goes the other way round: a batch request is slow, never starved. Among the tenants of a priority turns go round;
+a tenant with a hundred requests is no sooner served than one with one. Nor does it keep others out of a full queue: who has
+fewer waiting takes the place of the newest of who has the most.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-Priority = Literal["interactive", "batch"]
+Priority = Literal["urgent", "interactive", "batch"]
 _BATCH_EVERY = 20
 
 
@@ -61,7 +62,7 @@ class Queue:
     """The requests that wait for one model. Adding, leaving and the next turn cost no more than there are tenants."""
 
     def __init__(self) -> None:
-        self._lines: dict[Priority, _Line] = {"interactive": _Line(), "batch": _Line()}
+        self._lines: dict[Priority, _Line] = {"urgent": _Line(), "interactive": _Line(), "batch": _Line()}
         self._length = 0
         self._turns = 0
 
@@ -90,15 +91,15 @@ class Queue:
         largest, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
         if most <= counts[tenant] + 1:
             return None
-        line = self._lines["batch" if largest in self._lines["batch"].tenants else "interactive"]
+        line = next(line for line in reversed(self._lines.values()) if largest in line.tenants)
         return line.tenants[largest][-1]
 
     def heads(self) -> Iterator[Waiter]:
         """The first request of each tenant, in the order of their turns."""
-        first, second = self._lines["interactive"], self._lines["batch"]
+        lines = [*self._lines.values()]
         if self._turns % _BATCH_EVERY == _BATCH_EVERY - 1:
-            first, second = second, first
-        for line in (first, second):
+            lines.reverse()
+        for line in lines:
             for waiters in line.tenants.values():
                 yield waiters[0]
 

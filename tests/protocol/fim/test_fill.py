@@ -61,7 +61,12 @@ def asked(kind: Family, fill: Fill, room: int = 10_000, begins: Sequence[int] = 
         return [ord(letter) for letter in text]
 
     tokens = Tokens(
-        tuple(begins), ids(texts.prefix), ids(texts.suffix), ids(texts.head), ids(texts.here), [ids(each) for each in texts.extras]
+        tuple(begins),
+        ids(texts.prefix),
+        ids(texts.suffix),
+        ids(texts.head),
+        ids(texts.here),
+        [ids(each) for each in texts.extras],
     )
     return filled(kind, IDS, tokens, room)
 

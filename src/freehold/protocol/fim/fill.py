@@ -31,6 +31,13 @@ class Fill:
     extras: tuple[Extra, ...] = ()
 
 
+def same_place(one: Fill, other: Fill) -> bool:
+    """Whether two fills are of the same gap, with more or less written before it."""
+    if one.path or other.path:
+        return one.path == other.path
+    return one.suffix == other.suffix and (one.prefix.startswith(other.prefix) or other.prefix.startswith(one.prefix))
+
+
 @dataclass(frozen=True)
 class Texts:
     """A fill's texts, to be turned into tokens one by one, without reading marks in them. `head` stands before all, `here`

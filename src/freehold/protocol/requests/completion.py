@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import NO_BRANCH, Honoured, Refused
+from freehold.protocol.requests.common import NO_BRANCH, Honoured
 from freehold.protocol.requests.sampling import SamplingRequest
 
 MAX_PROMPTS = 128
@@ -53,7 +53,9 @@ class CompletionRequest(SamplingRequest):
     best_of: Annotated[int | None, Honoured("equal to `n` only: candidates beyond it would be thrown away unseen")] = Field(
         None, ge=1, le=20
     )
-    suffix: Annotated[Any, Refused("Filling in the middle is not supported yet; send the prompt alone.", ("",))] = None
+    suffix: Annotated[
+        str | None, Honoured("by models with tokens for filling in the middle; with one prompt, without `echo` and `logprobs`")
+    ] = Field(None, max_length=4_000_000)
 
     @property
     def limit(self) -> int:
