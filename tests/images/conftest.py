@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from freehold.fleet.environments import Environment
 from freehold.hardware.probe import probe
 from freehold.settings import Settings
 from tests.builder.conftest import home, registry  # noqa: F401 - fixtures
-from tests.conftest import CACHE
+from tests.conftest import CACHE, Server
 from tests.images.parts import write_sample
+from tests.images.serving import drawing_server
 
 _MADE_ELSEWHERE = 300.0  # seconds that another run of the tests may take to make it
 
@@ -51,3 +53,10 @@ def tiny(engine: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_flux(engine: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny FLUX: packed latents, and a transformer."""
     return write_sample(engine, tmp_path_factory.mktemp("tiny") / "model", "flux")
+
+
+@pytest.fixture(scope="session")
+def drawer(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the tiny Stable Diffusion, named "tiny", and a chat model."""
+    with drawing_server(tiny, tmp_path_factory.mktemp("data")) as server:
+        yield server

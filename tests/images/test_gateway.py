@@ -19,22 +19,9 @@ from PIL import Image, ImageChops
 
 from freehold.store.pull import pull
 from freehold.store.store import Store
-from tests.conftest import CACHE, Server, fake_model, serving, until
+from tests.conftest import Server, fake_model, serving, until
 from tests.images.parts import data_of, events, image_of, multipart, photo, png
 from tests.images.test_worker import mask
-
-# A busy machine takes its time to import torch.
-ENV = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_PRELOAD": "false", "FREEHOLD_QUEUE_TIMEOUT": "300"}
-
-
-@pytest.fixture(scope="module")
-def drawer(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp("data")
-    (data / "engines").symlink_to(CACHE / "engines")
-    pull(Store(data), str(tiny), name="tiny", on_progress=lambda progress: None)
-    fake_model(data)
-    with serving(data, env=ENV, ready=False) as server:
-        yield server
 
 
 @pytest.fixture

@@ -34,6 +34,9 @@ COMMANDS = {
     ),
     "chat": Entry("freehold.cli.chat", "chat", "Talk to a model of the running server."),
     "talk": Entry("freehold.cli.talk", "talk", "Talk with a model by voice."),
+    "draw": Entry(
+        "freehold.cli.draw", "draw", "Draw pictures with a model of the running server; prints the path of each file."
+    ),
     "pull": Entry(
         "freehold.cli.pull",
         "pull",
@@ -62,7 +65,11 @@ COMMANDS = {
     "verify": Entry("freehold.cli.verify", "verify", "Read the files of installed models again and find damage."),
     "ps": Entry("freehold.cli.ps", "ps", "List the workers of the running server."),
     "tune": Entry("freehold.cli.tune", "tune", "Measure how a model runs fastest on this machine, and run it so from now on."),
-    "engine": Entry("freehold.cli.engine", "engine", "Choose, install and compile the engine that runs models (llama.cpp)."),
+    "engine": Entry(
+        "freehold.cli.engine",
+        "engine",
+        "Choose, install and compile the engines that run models: llama.cpp for text, diffusers for pictures.",
+    ),
     "doctor": Entry("freehold.cli.doctor", "doctor", "Check this machine and say what to mend."),
     "version": Entry("freehold.cli.version", "version", "Print the version."),
 }
