@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import embeddings, engine, fit, native, overhead, prefix, realtime, startup, tuning
+from benchmarks import dialects, embeddings, engine, fit, native, overhead, prefix, realtime, startup, tuning
 from benchmarks.report import save
 
 BENCHMARKS = {
     "overhead": overhead.run,
+    "dialects": dialects.run,
     "engine": engine.run,
     "embeddings": embeddings.run,
     "startup": startup.run,
