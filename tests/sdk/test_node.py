@@ -1,4 +1,4 @@
-"""OpenAI's npm client: its tests are JavaScript, run by node's own runner against the same server."""
+"""npm clients of OpenAI, Anthropic and Ollama: their tests are JavaScript, run by node's own runner against the same server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 HERE = Path(__file__).parent / "js"
 
 
-def test_the_npm_client_works(server, fake_server):
+@pytest.mark.parametrize("tests", ["client.test.mjs", "dialects.test.mjs"])
+def test_the_npm_clients_work(server, fake_server, tests):
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
@@ -22,6 +23,6 @@ def test_the_npm_client_works(server, fake_server):
         "FREEHOLD_BASE_URL": server.base_url,
         "FREEHOLD_FAKE_BASE_URL": fake_server.base_url,
     }
-    argv = [node, "--test", "--test-reporter=spec", "client.test.mjs"]
+    argv = [node, "--test", "--test-reporter=spec", tests]
     done = subprocess.run(argv, check=False, cwd=HERE, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
