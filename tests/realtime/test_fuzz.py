@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freehold.errors import EngineTimeout, FreeholdError
+from freehold.protocol.realtime import beta
 from freehold.protocol.realtime.effects import Begin, Call, Finished, Sentence, Sound, Text
 from freehold.protocol.realtime.events import Misunderstood, understood
 from freehold.protocol.values import Usage
@@ -115,3 +116,16 @@ def test_no_message_is_more_than_refused(message: str | bytes) -> None:
         understood(message)
     except Misunderstood as refused:
         assert refused.error.message
+
+
+BETA = st.dictionaries(
+    st.sampled_from(["voice", "audio", "modalities", "input_audio_format", "turn_detection", "speed", "type"]), JSON
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["session.update", "response.create", "other"]), BETA | JSON, st.text())
+def test_no_message_of_the_beta_is_more_than_refused(kind: str, value: Any, garbage: str) -> None:
+    for message in (json.dumps({"type": kind, "session": value, "response": value}), garbage, json.dumps(value)):
+        with contextlib.suppress(FreeholdError, Misunderstood):
+            understood(beta.released(message))

@@ -23,6 +23,7 @@ from freehold.routing.catalog import Entry
 
 _KEY = "openai-insecure-api-key."  # how a browser, which cannot set a header, sends its secret
 _REALTIME = "realtime"
+_BETA = "openai-beta.realtime-v1"
 
 
 class ExpiresAfter(Part):
@@ -54,19 +55,15 @@ async def connect(services: Services, request: Request) -> Response:
     offered = subprotocols(request)
     kept = _admitted(services, request, offered)
     wanted, model = _wanted(request, kept)
-    if "realtime=v1" in request.headers.get("openai-beta", ""):
-        raise InvalidRequest(
-            "The beta of the realtime API is not served: leave the header OpenAI-Beta out, and use its released events.",
-            code="beta_api_shape_disabled",
-        )
     entry = None if wanted.type == "transcription" else _answerer(services, model)
     if entry is not None:
         entry.check()
         request.scope["freehold.model"] = entry.manifest.name
     caller = request.client.host if request.client else ""
+    old = "realtime=v1" in request.headers.get("openai-beta", "") or _BETA in offered
 
     async def talk(socket: WebSocket) -> None:
-        await Talk(services, wanted, entry, model, caller).run(socket)
+        await Talk(services, wanted, entry, model, caller, old=old).run(socket)
 
     place = services.lobby.place(services.settings.realtime.sessions)
     return Upgraded(talk, _REALTIME if _REALTIME in offered else None, place)

@@ -16,6 +16,7 @@ from freehold.gateway.realtime.ear import Ear
 from freehold.gateway.realtime.making import Making
 from freehold.gateway.services import Services
 from freehold.gateway.websocket import Closed, WebSocket
+from freehold.protocol.realtime import beta
 from freehold.protocol.realtime.config import Settings, voice_name
 from freehold.protocol.realtime.effects import Begin, Effect, Order, Progress, Send, Stop
 from freehold.protocol.realtime.events import Misunderstood, understood
@@ -29,9 +30,13 @@ _GOING_AWAY = 1001
 
 
 class Talk:
-    """`entry` is the model that answers, None in a session that only transcribes; `model` is what the client calls it."""
+    """`entry` is the model that answers, None in a session that only transcribes; `model` is what the client calls it; `old`
+    says whether the client speaks the API's beta."""
 
-    def __init__(self, services: Services, settings: Settings, entry: Entry | None, model: str, caller: str):
+    def __init__(
+        self, services: Services, settings: Settings, entry: Entry | None, model: str, caller: str, *, old: bool = False
+    ):
+        self._old = old
         self._services = services
         self._entry = entry
         duration = services.settings.realtime.duration
@@ -54,22 +59,37 @@ class Talk:
             asyncio.create_task(self._expire(), name="realtime limit"),
             asyncio.create_task(self._drain(), name="realtime drain"),
         ]
+        warming = asyncio.create_task(self._warm(), name="realtime warm-up")
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in [*tasks, *self._makings]:
+            tasks += [warming, *self._makings]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, *self._makings, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._ear.close()
+
+    async def _warm(self) -> None:
+        """Loads the session's models, so that the first turn need not wait for them. What fails is told when it is used."""
+        services, settings = self._services, self._session.settings
+        with contextlib.suppress(FreeholdError):
+            entries = [for_task(services, services.settings.default_transcription, "transcription")]
+            if self._entry is not None:
+                entries.append(self._entry)
+                if settings.output_modalities == ["audio"]:
+                    entries.append(for_task(services, services.settings.default_speech, "speech"))
+            for entry in entries:
+                entry.check()
+                await services.scheduler.load(entry.deployment, entry.stay)
 
     async def _read(self) -> None:
         while True:
             message = await self._socket.receive()
             event_id = None
             try:
-                event = understood(message)
+                event = understood(beta.released(message) if self._old else message)
                 event_id = getattr(event, "event_id", None)
                 effects = self._session.received(event)
             except Misunderstood as problem:
@@ -95,7 +115,7 @@ class Talk:
         for effect in effects:
             match effect:
                 case Send(event=event):
-                    self._socket.put(json.dumps(event, separators=(",", ":")).encode())
+                    self._send(event)
                 case Begin(order=order):
                     self._begin(order)
                 case Stop():
@@ -105,6 +125,11 @@ class Talk:
         if not self._session.busy:
             self._rest.set()
         await self._socket.writable()
+
+    def _send(self, event: Mapping[str, Any]) -> None:
+        shown = beta.shown(event) if self._old else event
+        if shown is not None:
+            self._socket.put(json.dumps(shown, separators=(",", ":")).encode())
 
     # What is heard.
 
