@@ -96,6 +96,22 @@ def test_a_stream_says_what_the_whole_answer_says(server: Server) -> None:
     assert [chunk["stop"] for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
+def test_ollamas_clients_fill_in_and_see_that_they_can(server: Server) -> None:
+    text, tokens = openai_text(server)
+    options = {"temperature": 0, "num_predict": 12}
+    asked = {"model": "coder", "prompt": PREFIX, "suffix": SUFFIX, "options": options}
+    whole = post(server, "/api/generate", **asked, stream=False)
+    assert (whole["response"], whole["prompt_eval_count"], whole["done"]) == (text, tokens, True)
+    body = json.dumps(asked).encode()
+    request = urllib.request.Request(server.root + "/api/generate", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert "".join(json.loads(line)["response"] for line in answer) == text
+    shown = post(server, "/api/show", model="coder")
+    assert ".Suffix" in shown["template"]
+    assert "insert" in shown["capabilities"]
+    assert ".Suffix" not in post(server, "/api/show", model="plain")["template"]
+
+
 def test_openais_own_sdk_fills_in(server: Server) -> None:
     with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
         answer = client.completions.create(model="coder", prompt=PREFIX, suffix=SUFFIX, **EXACT)

@@ -164,7 +164,7 @@ def test_models_are_listed_shown_and_seen_in_memory(client):
         ({"options": {"temperature": 9}}, 400, "options.temperature"),
         ({"options": {"unheard_of": 1}}, 400, "options.unheard_of"),
         ({"think": True}, 400, "thinking"),
-        ({"suffix": "end"}, 400, "suffix"),
+        ({"suffix": "end"}, 400, "filling in"),
         ({"template": "{{ .Prompt }}"}, 400, "template"),
         ({"context": [1, 2]}, 400, "context"),
         ({"raw": True, "system": "x"}, 400, "system"),

@@ -1,4 +1,4 @@
-"""Filling in the middle: four routes of as many APIs, one way to the engine."""
+"""Filling in the middle: routes of several APIs, one way to the engine."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from freehold.errors import ModelNotFound
+from freehold.gateway.fim import FilledAnswer
 from freehold.gateway.http import Json
 from freehold.gateway.inference import answered, received
 from freehold.gateway.loading import bring_in, take_out
@@ -30,9 +31,9 @@ async def chat(services: Services, request: Request) -> Response:
 
 async def generate(services: Services, request: Request) -> Response:
     asked = await received(services, request, GenerateBody)
-    if not asked.value.prompt:
+    if not asked.value.prompt and not asked.value.suffix:
         return await _only_loaded(services, asked.value, as_response("", "", []))
-    return await answered(services, request, asked, generate_plan, resolve=find_tagged)
+    return await answered(services, request, asked, generate_plan, resolve=find_tagged, made=FilledAnswer)
 
 
 async def embed(services: Services, request: Request) -> Response:

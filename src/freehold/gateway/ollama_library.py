@@ -52,6 +52,8 @@ async def show(services: Services, request: Request) -> Response:
     template = (facts.chat_template if facts else None) or ""
     if entry.deployment.chat_template is not None:
         template = entry.deployment.chat_template.read_text(encoding="utf-8")
+    if "fim" in entry.target.capabilities:
+        template += told.FILLS_IN
     parameters = told.parameter_lines(manifest.sampling, manifest.options.get("context"))
     thinks = bool(entry.target.capabilities & {"thinking", "reasoning_effort"})
     return Json(

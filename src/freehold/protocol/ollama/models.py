@@ -36,8 +36,12 @@ def moment(seconds: float | None) -> str:
     return _FOR_EVER if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+# Clients look for that word in a template before they send a suffix. This is a comment: no template has a part in it here.
+FILLS_IN = "{#- /api/generate fills in before a .Suffix -#}"
+
+
 def capabilities(able: Mapping[str, bool], thinks: bool) -> list[str]:
-    names = (("chat", "completion"), ("tools", "tools"), ("vision", "vision"), ("embeddings", "embedding"))
+    names = (("chat", "completion"), ("tools", "tools"), ("vision", "vision"), ("embeddings", "embedding"), ("fim", "insert"))
     return [*(theirs for ours, theirs in names if able.get(ours)), *(["thinking"] if thinks else [])]
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from freehold.protocol.chat import chat_plan
-from freehold.protocol.completions import completion_plan
 from freehold.protocol.embeddings import embedding_plan
+from freehold.protocol.fim.plan import FillPlan, openai_plan
 from freehold.protocol.framing import LINES
 from freehold.protocol.ollama.joiner import AnswerJoiner, EmbedJoiner, Said, as_message, as_response
 from freehold.protocol.ollama.translate import chat_of, embedding_of, prompt_of, raw_of, thinking
@@ -23,8 +23,8 @@ def chat_lines_plan(body: ChatBody, target: Target) -> Plan:
 
 
 def generate_plan(body: GenerateBody, target: Target) -> Plan:
-    if body.raw:
-        return _answered(completion_plan(raw_of(body, target), target), body, as_response)
+    if body.raw or body.suffix:
+        return _answered(openai_plan(raw_of(body, target), target), body, as_response)
     return _answered(chat_plan(prompt_of(body, target), target, thinking(body, target)), body, as_response)
 
 
@@ -39,6 +39,9 @@ def embed_plan(body: EmbedBody | EmbeddingsBody, target: Target) -> Plan:
 
 def _answered(plan: Plan, body: AnsweredRequest, said: Said) -> Plan:
     began = time.monotonic()
+    if isinstance(plan, FillPlan):
+        finish = plan.finish
+        return replace(plan, relay=False, finish=lambda filled: _answered(finish(filled), body, said), framing=LINES)
 
     def joiner(echoed: Sequence[Echoed]) -> AnswerJoiner:
         return AnswerJoiner(plan.joiner(echoed), body.model, said, began)

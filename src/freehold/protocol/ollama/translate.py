@@ -59,6 +59,8 @@ def raw_of(body: wire.GenerateBody, target: Target) -> CompletionRequest:
     fields = {"stream": body.streams, "max_tokens": target.max_output_tokens, **_sampling(body)}
     if body.logprobs:
         fields["logprobs"] = min(body.top_logprobs or 0, 5)
+    if body.suffix:
+        fields["suffix"] = body.suffix
     return CompletionRequest(model=body.model, prompt=[body.prompt or ""], **fields)
 
 

@@ -172,7 +172,9 @@ class GenerateBody(AnsweredRequest):
     system: Annotated[str | None, Honoured("in place of the model's own")] = None
     images: Annotated[list[str] | None, Honoured("in base64, for models that see")] = None
     raw: Annotated[bool | None, Honoured("without a template; not with `system`, `images` or `format`")] = None
-    suffix: Annotated[Any, Refused("Filling in the middle is not supported yet; send the prompt alone.", ("",))] = None
+    suffix: Annotated[
+        str | None, Honoured("by models with tokens for filling in the middle; not with `system`, `images` or `format`")
+    ] = None
     template: Annotated[
         Any, Refused("A chat is put to a model by the model's own template; with 'raw' a prompt goes without.", ("",))
     ] = None
@@ -183,9 +185,10 @@ class GenerateBody(AnsweredRequest):
 
     @model_validator(mode="after")
     def _check_raw(self) -> Self:
-        for name in ("system", "images", "format") if self.raw else ():
+        how = "raw" if self.raw else "suffix"
+        for name in ("system", "images", "format") if self.raw or self.suffix else ():
             if getattr(self, name):
-                raise InvalidRequest(f"'{name}' is not taken together with 'raw', which has no place for it.", param=name)
+                raise InvalidRequest(f"'{name}' is not taken together with '{how}', which has no place for it.", param=name)
         return self
 
 
