@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from freehold.errors import BadModelFile
+from freehold.errors import BadModelFile, SourceUnreachable
 from freehold.store import pipelines
 from freehold.store.pull import pull
 from freehold.store.store import Store
@@ -207,3 +207,19 @@ def test_steps_are_those_that_the_makers_of_a_family_recommend(
         paths["transformer/config.json"] = tmp_path / "transformer.json"
         paths["transformer/config.json"].write_text(json.dumps(transformer))
     assert pipelines.options(paths, name)["steps"] == steps
+
+
+def test_a_name_of_the_catalogue_is_a_repository_as_a_whole(web: Web, tmp_path: Path) -> None:
+    Repository(web, "stabilityai/sdxl-turbo", write(tmp_path / "repo", (*NEEDED, *OTHERS))).serve()
+    store = Store(tmp_path / "data")
+    manifest = pull(store, "sdxl-turbo", on_progress=lambda progress: None)
+    assert (manifest.name, manifest.license) == ("sdxl-turbo", "Stability AI Community License")
+    assert manifest.source == "hf:stabilityai/sdxl-turbo"
+    assert manifest.description.startswith("SDXL Turbo: ")
+    assert sorted(file.name for file in manifest.files) == sorted(NEEDED)
+
+
+def test_a_gated_repository_says_what_to_do(web: Web, tmp_path: Path) -> None:
+    Repository(web, "stabilityai/sdxl-turbo", write(tmp_path / "repo", NEEDED), gated=True).serve()
+    with pytest.raises(SourceUnreachable, match="is gated"):
+        pull(Store(tmp_path / "data"), "sdxl-turbo", on_progress=lambda progress: None)

@@ -101,7 +101,7 @@ def _newest(services: Services) -> Entry:
     if not found:
         raise Unavailable(
             "No image model is installed. Install the engine that draws and a model, and ask again: "
-            "freehold engine install diffusers, then freehold pull stable-diffusion:1.5",
+            "freehold engine install diffusers, then freehold pull sd1.5",
             retry_after=None,
             code="no_image_model",
         )

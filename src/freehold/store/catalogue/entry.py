@@ -26,7 +26,7 @@ Role = Literal["weights", "projector", "text_encoder", "vae", "tokenizer", "voic
 TASKS: tuple[Task, ...] = get_args(Task)
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 ROLES: tuple[Role, ...] = get_args(Role)
-SERVED_ENGINES = ("llama.cpp", "sherpa-onnx")
+SERVED_ENGINES = ("llama.cpp", "sherpa-onnx", "diffusers")
 
 # Bits that a weight takes on average in a GGUF file of that quantisation, scales and the finer output layer included, from the
 # sizes that llama.cpp's tools/quantize/README.md gives for an 8B model; MXFP4 from OpenAI's gpt-oss files.

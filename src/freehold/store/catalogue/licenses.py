@@ -15,6 +15,7 @@ LICENSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "CC-BY-NC-4.0": ("cc-by-nc-4.0",),
         "BigCode OpenRAIL-M": ("bigcode-openrail-m",),
         "CreativeML OpenRAIL-M": ("creativeml-openrail-m",),
+        "CreativeML OpenRAIL++-M": ("openrail++",),
         "DeepSeek Model License": ("deepseek", "deepseek-license", "other"),
         "FLUX.1 [dev] Non-Commercial License": ("flux-1-dev-non-commercial-license", "other"),
         "Falcon LLM License": ("falcon-llm-license", "other"),

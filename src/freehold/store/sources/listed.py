@@ -18,6 +18,7 @@ from freehold.store.sources.download import Wanted
 from freehold.store.sources.file import FromFile
 from freehold.store.sources.parted import FromParts
 from freehold.store.sources.remote import Remote, fetch_all
+from freehold.store.sources.repository import FromRepository
 from freehold.store.staged import Source, Staged, Terms
 from freehold.store.staging import resumable
 from freehold.store.store import Store
@@ -29,6 +30,8 @@ def of_entry(entry: Entry, sha256: str | None) -> Source:
         raise StoreError("The catalogue names the digests of its models itself.", "Leave --sha256 out.")
     if entry.unserved:
         raise StoreError(f"{entry.name} cannot be served. {entry.unserved}", "See what can be: freehold models")
+    if entry.engine == "diffusers":
+        return FromRepository.of(entry)
     if entry.engine != "llama.cpp":
         return FromParts(entry)
     first = entry.variant.files[0]
