@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import dialects, embeddings, engine, fit, native, overhead, prefix, realtime, startup, tuning
+from benchmarks import dialects, embeddings, engine, fit, native, overhead, prefix, realtime, speech, startup, tuning
 from benchmarks.report import save
 
 BENCHMARKS = {
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "prefix": prefix.run,
     "tuning": tuning.run,
     "fit": fit.run,
+    "speech": speech.run,
     "native": native.run,
     "realtime": realtime.run,
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 QUICK = 10.0  # seconds: the server answers these from memory
 PATIENT = 1000.0  # seconds: beyond the server's own limits for queue, load and first token
 _LONGEST_LINE = 16 * 2**20
+_PIECE = 64 * 1024
 
 
 class NoServer(OperatorError):
@@ -111,6 +112,13 @@ class Client:
                     raise _enveloped(value, 0)
                 yield value
         raise ServerError("The answer broke off.", "Is the server still running?")
+
+    def pieces(self, path: str, body: Mapping[str, Any]) -> Iterator[bytes]:
+        """An answer's bytes as they come. Closing the iterator hangs up. Raises NoServer, and ServerError also for an answer
+        that breaks off."""
+        with self._sent("POST", path, body, PATIENT) as response:
+            while piece := response.read1(_PIECE):
+                yield piece
 
     @contextlib.contextmanager
     def socket(self, path: str, query: Mapping[str, str]) -> Iterator[ClientConnection]:

@@ -37,6 +37,7 @@ COMMANDS = {
     "draw": Entry(
         "freehold.cli.draw", "draw", "Draw pictures with a model of the running server; prints the path of each file."
     ),
+    "say": Entry("freehold.cli.say", "say", "Speak a text, or write it to a file as speech."),
     "pull": Entry(
         "freehold.cli.pull",
         "pull",

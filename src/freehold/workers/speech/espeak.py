@@ -20,7 +20,7 @@ _NEVER_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 _UTF8, _END_PAUSE = 0x0001, 0x1000  # without espeakSSML and espeakPHONEMES: no tag and no bracket has a meaning
 _IPA = 0x02  # espeakPHONEMES_IPA
 _RATE = 1  # espeakRATE, in words a minute
-_USUAL, _SLOWEST, _FASTEST = 175, 80, 700
+_USUAL, _SLOWEST, _FASTEST = 160, 80, 700  # its own default, 175, is less well understood
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
