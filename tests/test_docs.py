@@ -92,7 +92,7 @@ def test_every_file_and_route_that_is_named_exists() -> None:
             if re.fullmatch(r"(gateway|protocol|routing|fleet|store|hardware|cli|workers)/[\w/]+\.py", text):
                 assert (ROOT / "src" / "freehold" / text).exists(), (page.name, text)
             for path in re.findall(r"^(?:GET |POST |DELETE )?(/(?:v1|api)/[\w/{}]+|/livez|/readyz|/metrics)$", text):
-                assert re.sub(r"\{\w+\}", "{model:path}", path) in routes, (page.name, text)
+                assert routes & {path, re.sub(r"\{\w+\}", "{model:path}", path)}, (page.name, text)
 
 
 def test_the_generated_pages_are_current() -> None:

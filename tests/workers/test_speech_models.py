@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,10 +21,13 @@ from freehold.store.store import Store
 from freehold.store.voices import described
 from freehold.workers.speech.espeak import Phonemes
 from freehold.workers.speech.sherpa import Sherpa
+from tests.cli.parts import run
 from tests.conftest import Server, fake_model, serving
+from tests.store.hubs import Repository
+from tests.store.parts import web_server
 from tests.workers import voices
 
-MODELS = {"piper": voices.piper, "kokoro": voices.kokoro, "kitten": voices.kitten}
+MODELS = {"piper": voices.piper, "kokoro": voices.kokoro, "kitten": voices.kitten, "matcha": voices.matcha}
 TEXT = "Hello world, this is a test."
 
 
@@ -129,7 +133,7 @@ def singing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         yield running
 
 
-@pytest.mark.parametrize("model", ["tts-1", "kokoro:tiny", "kitten:tiny"])
+@pytest.mark.parametrize("model", ["tts-1", "kokoro:tiny", "kitten:tiny", "matcha:tiny"])
 def test_they_answer_through_the_gateway(singing_server: Server, model: str) -> None:
     body = {"model": model, "input": f"{TEXT} {TEXT}", "voice": "alloy", "response_format": "flac"}
     request = urllib.request.Request(
@@ -145,6 +149,43 @@ def test_their_voices_are_listed_with_those_of_all_models(singing_server: Server
     cards = singing_server.get("/v1/audio/voices")[2]["data"]
     found = {(card["model"], card["id"]) for card in cards}
     assert {("piper:tiny", "tiny-1"), ("kokoro:tiny", "af_heart"), ("kitten:tiny", "expr-voice-5-f")} <= found
+
+
+ENTRY = """
+[[entries]]
+name = "piper:en_US-tiny"
+license = "MIT"
+parameters = 1_000_000
+tasks = ["text-to-speech"]
+output = ["audio"]
+engine = "sherpa-onnx"
+
+[[entries.variants]]
+quantization = "FP32"
+files = [{ role = "archive", reference = "hf:org/voice/vits-piper-tiny.tar.bz2", members = ["*.onnx", "tokens.txt"] }]
+"""
+
+
+def test_a_voice_is_pulled_out_of_its_archive(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    files = voices.piper(tmp_path_factory.mktemp("voice"))
+    archive = tmp_path / "vits-piper-tiny.tar.bz2"
+    with tarfile.open(archive, "w:bz2") as tar:
+        for name, path in files.items():
+            tar.add(path, f"vits-piper-tiny/{name}")
+        for name in ("espeak-ng-data/lang/gmw/en", "espeak-ng-data/voices/!v/Mr serious", "MODEL_CARD"):
+            tar.addfile(tarfile.TarInfo(f"vits-piper-tiny/{name}"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "catalogue.toml").write_text(ENTRY)
+    (tmp_path / "web").mkdir()
+    with web_server(tmp_path / "web") as web:
+        Repository(web, "org/voice", {archive.name: archive}).serve()
+        env = {"HF_ENDPOINT": web.url, "HF_HUB_DISABLE_TELEMETRY": "1", "no_proxy": "127.0.0.1"}
+        done = run(tmp_path, "pull", "piper:en_US-tiny", "--data-dir", tmp_path / "data", env=env)
+    assert done.code == 0, done
+    manifest = Store(tmp_path / "data").get("piper:en_US-tiny")
+    assert (manifest.task, manifest.options["family"]) == ("speech", "piper")
+    assert {file.name for file in manifest.files} == {"en_US-tiny.onnx", "tokens.txt"}
+    assert [voice["id"] for voice in manifest.options["voices"]] == ["en_US-tiny-0", "en_US-tiny-1"]
 
 
 def test_a_model_that_cannot_be_loaded_says_so(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Player:
                     process.stdin.close()  # type: ignore[union-attr]
                 said = process.stderr.read(2_000)  # type: ignore[union-attr]
                 process.wait()
-            except BaseException:
+            except BaseException:  # Ctrl-C above all: a player must not go on by itself
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_PATIENCE)

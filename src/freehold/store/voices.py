@@ -20,8 +20,6 @@ _KOKORO: Mapping[str, str] = MappingProxyType(
     {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br", "z": "zh"}
 )
 _SEXES: Mapping[str, str] = MappingProxyType({"f": "female", "m": "male"})
-# Kitten's voices in their order, where the file does not name them (KittenML/kitten-tts-nano).
-_KITTEN = tuple(f"expr-voice-{number}-{sex}" for number in range(2, 6) for sex in "mf")
 _LANGUAGES: Mapping[str, str] = MappingProxyType({"english": "en-us", "chinese": "zh"})
 
 
@@ -63,16 +61,19 @@ def _voices(family: str, properties: Mapping[str, str], label: str, chinese: boo
     names = [name.rpartition("->")[2].strip()[:80] for name in listed.split(",") if name.strip()]
     if family == "kokoro":
         return _of_kokoro(names[:speakers], chinese)
-    if family == "kitten" and not names and speakers == len(_KITTEN):
-        names = list(_KITTEN)
     if len(names) != speakers:
         names = [label] if speakers == 1 else [f"{label}-{number}" for number in range(speakers)]
     language = properties.get("voice") or properties.get("language", "").lower()
     language = _LANGUAGES.get(language, language)[:40]
     return [
-        {"id": name, "speaker": number, "language": language, "gender": _SEXES.get(name[-1], "") if family == "kitten" else ""}
+        {"id": name, "speaker": number, "language": language, "gender": _SEXES.get(_sex(name), "")}
         for number, name in enumerate(names)
     ]
+
+
+def _sex(name: str) -> str:
+    """Of a voice called expr-voice-2-m, as early models of Kitten call theirs."""
+    return name[-1] if name.startswith("expr-voice-") else ""
 
 
 def _of_kokoro(names: list[str], chinese: bool) -> list[dict[str, Any]]:
