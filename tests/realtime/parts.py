@@ -10,7 +10,8 @@ from typing import Any
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from freehold.protocol.realtime.config import settings
+from freehold.errors import InvalidRequest
+from freehold.protocol.realtime.config import Settings, settings
 from freehold.protocol.realtime.effects import Effect, Send
 from freehold.protocol.realtime.events import understood
 from freehold.protocol.realtime.session import Session
@@ -24,10 +25,15 @@ def checked(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
+def same_model(settings: Settings) -> None:
+    if settings.model not in (None, "gpt-realtime"):
+        raise InvalidRequest("Another model.", param="session.model")
+
+
 class Table:
     """Counts ids, and keeps what was sent."""
 
-    def __init__(self, check: Any = lambda settings: None, **given: Any):
+    def __init__(self, check: Any = same_model, **given: Any):
         self._counts: collections.Counter[str] = collections.Counter()
         self.session = Session(settings({"type": "realtime", **given}), "gpt-realtime", 1, self._identify, check)
         self.sent: list[dict[str, Any]] = []

@@ -311,6 +311,17 @@ def test_turns_by_hand_end_with_a_commit_and_are_answered_when_asked() -> None:
     assert begin.order.groups == [[{"role": "user", "content": "Hello."}]]
 
 
+def test_the_recogniser_does_not_change_in_the_middle_of_its_work() -> None:
+    table = Table()
+    table.hears("speech_started", audio_start_ms=0)
+    table.hears("speech_stopped", audio_end_ms=500)
+    other = {"type": "realtime", "audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+    with pytest.raises(InvalidRequest):
+        table.says("session.update", session=other)
+    table.hears("completed", text="", seconds=0.5)
+    assert [type(effect) for effect in table.says("session.update", session=other)] == [Listen]
+
+
 def test_a_cleared_buffer_is_empty() -> None:
     table = Table(audio={"input": {"turn_detection": None}})
     append(table)

@@ -152,6 +152,7 @@ class Ear:
                 if not self._waits():
                     return
                 order = None
+                self._rest()  # somebody who stopped in the middle of speech
 
     async def _listen(self, line: Line) -> None:
         while True:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, InvalidRequest
 from freehold.gateway.audio import for_task
+from freehold.gateway.models import find
 from freehold.gateway.realtime.ear import Ear
 from freehold.gateway.realtime.making import Making
 from freehold.gateway.services import Services
@@ -42,11 +43,23 @@ class Talk:
         duration = services.settings.realtime.duration
         self._deadline = asyncio.get_running_loop().time() + duration
         self._terms = Terms(1, f"{caller} ", "interactive", *([entry.stay] if entry else []))
-        self._session = Session(settings, model, int(time.time() + duration), _identity, lambda wanted: check(services, wanted))
+        self._session = Session(settings, model, int(time.time() + duration), _identity, self._check)
         self._ear = Ear(services, self._terms, self._heard, self._deaf, lambda: self._session.recognising)
         self._making: asyncio.Task[None] | None = None
         self._makings: set[asyncio.Task[None]] = set()
         self._rest = asyncio.Event()  # no response is being made
+
+    def _check(self, wanted: Settings) -> None:
+        """Raises FreeholdError for what cannot be served. Another name of the same model is none."""
+        if wanted.model is not None and self._entry is not None:
+            found = find(self._services, wanted.model).manifest.name
+            if found != self._entry.manifest.name:
+                raise InvalidRequest(
+                    f"The model of a session stays what it is, {self._entry.manifest.name!r}.",
+                    param="session.model",
+                    code="invalid_value",
+                )
+        check(self._services, wanted)
 
     async def run(self, socket: WebSocket) -> None:
         """Until the client leaves, the session has lasted as long as it may, or the server shuts down."""

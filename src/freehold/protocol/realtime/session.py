@@ -112,12 +112,14 @@ class Session:
         return [Hear(audio)]
 
     def _update(self, update: Settings) -> list[Effect]:
-        if update.model is not None and update.model != self._model:
-            raise InvalidRequest(
-                f"The model of a session stays what it is: '{self._model[:100]}'.", param="session.model", code="invalid_value"
-            )
         changed = self.settings.updated(update)
         self._check(changed)
+        if self._unheard and self._listen().model != self._listen(changed).model:
+            raise InvalidRequest(
+                "Something is being recognised; change the model for it afterwards.",
+                param="session.audio.input.transcription.model",
+                code="invalid_value",
+            )
         before, self.settings = self._listen(), changed
         effects: list[Effect] = [self._send("session.updated", session=self._shown())]
         if self._listen() != before:
@@ -333,9 +335,10 @@ class Session:
 
     # The inside.
 
-    def _listen(self) -> Listen:
-        transcription = self.settings.audio.input.transcription
-        return Listen(self.settings.hears, transcription.model if transcription else None)
+    def _listen(self, settings: Settings | None = None) -> Listen:
+        settings = settings or self.settings
+        transcription = settings.audio.input.transcription
+        return Listen(settings.hears, transcription.model if transcription else None)
 
     def _silence(self) -> None:
         """Nothing has been said since the last turn."""
