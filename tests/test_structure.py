@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "freehold"
 
-LEAVES = {"errors", "settings", "telemetry", "protocol", "units"}
+LEAVES = {"aliases", "errors", "settings", "telemetry", "protocol", "units"}
 MAY_IMPORT = {
     "cli": {"gateway", "routing", "builder", "fleet", "store", "hardware"},
     "gateway": {"routing", "fleet", "store", "hardware"},
@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "workers": set(),
     "protocol": {"errors", "units"},
     "errors": set(),
-    "settings": {"errors", "units"},
+    "aliases": set(),
+    "settings": {"aliases", "errors", "units"},
     "units": set(),
     "telemetry": {"errors"},
 }

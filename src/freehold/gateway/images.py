@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from freehold.aliases import IMAGE_DEFAULT
 from freehold.errors import EngineBadResponse, FreeholdError, InvalidRequest, NotFound, StoreError, Unavailable
 from freehold.fleet.client import EngineClient
 from freehold.fleet.engines import check_installed
@@ -38,7 +39,6 @@ from freehold.protocol.requests.drawing import (
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Terms
 from freehold.routing.seat import lasting
-from freehold.settings import IMAGE_DEFAULT
 
 _GENERATIONS, _EDITS, _VARIATIONS = "/v1/images/generations", "/v1/images/edits", "/v1/images/variations"
 _MOST_IMAGES = 16  # OpenAI's own limit

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from freehold.aliases import SPEECH_DEFAULT
 from freehold.errors import InvalidRequest
 from freehold.gateway.http import Json, read_json_body
 from freehold.gateway.models import find
@@ -25,7 +26,6 @@ from freehold.protocol.voices import Voices, check_script, check_words
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Terms
 from freehold.routing.seat import lasting
-from freehold.settings import SPEECH_DEFAULT
 
 _PATH = "/v1/audio/speech"
 

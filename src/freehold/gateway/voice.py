@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from freehold.aliases import SPEECH_DEFAULT, TRANSCRIPTION_DEFAULT
 from freehold.errors import EngineBadResponse, FreeholdError, InvalidRequest, ModelNotFound
 from freehold.fleet.client import Stream
 from freehold.fleet.exchange import Upload
@@ -18,7 +19,6 @@ from freehold.protocol.speech import Container, Order
 from freehold.protocol.voices import Voices
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Terms
-from freehold.settings import SPEECH_DEFAULT, TRANSCRIPTION_DEFAULT
 
 
 def listener(services: Services) -> Entry:
