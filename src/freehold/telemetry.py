@@ -104,6 +104,9 @@ class Telemetry:
         self.outcomes = Counter(
             "freehold_generations_total", "Leased requests, by how they ended.", ("model", "outcome"), registry=self.registry
         )
+        self.completions = Counter(
+            "freehold_editor_completions_total", "What became of completions in editors.", ("event",), registry=self.registry
+        )
         self.refused = Counter(
             "freehold_connections_refused_total",
             "Connections ended before they brought a request, by reason.",

@@ -213,3 +213,16 @@ def test_the_same_question_twice_gets_two_answers(server: Server) -> None:
     for thread in threads:
         thread.join()
     assert statuses == [200] * 3
+
+
+def test_tabbys_plugins_find_what_they_ask_for(server: Server) -> None:
+    health = server.get("/v1/health")[2]
+    assert health["cpu_count"] > 0
+    assert health["model"] == "coder"
+    assert server.get("/v1beta/server_setting")[2] == {"disable_client_side_telemetry": True}
+    before = server.metric("freehold_editor_completions_total", event="select")
+    event = {"type": "select", "completion_id": "cmpl-1", "choice_index": 0, "elapsed": 20}
+    assert server.post("/v1/events", event)[0] == 200
+    assert server.metric("freehold_editor_completions_total", event="select") == before + 1
+    status, _, answer = server.post("/v1/events", {"type": "typed"})
+    assert (status, answer["error"]["param"]) == (400, "type")

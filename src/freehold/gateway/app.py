@@ -26,6 +26,7 @@ from freehold.gateway import (
     ollama,
     ollama_library,
     speech,
+    tabby,
 )
 from freehold.gateway.auth import HostCheck
 from freehold.gateway.dialects import ANTHROPIC, ELEVENLABS, OLLAMA, OPENAI, Dialect, by_path
@@ -53,6 +54,10 @@ ROUTES = (
     Entry("POST", "/v1/completions", fim.completions),
     Entry("POST", "/v1/fim/completions", fim.fim_completions),
     Entry("POST", "/infill", fim.infill),
+    Entry("GET", "/v1/health", tabby.health),
+    Entry("POST", "/v1/health", tabby.health),
+    Entry("GET", "/v1beta/server_setting", tabby.server_setting),
+    Entry("POST", "/v1/events", tabby.events),
     Entry("POST", "/v1/embeddings", inference.embeddings),
     Entry("POST", "/v1/audio/speech", speech.speech),
     Entry("GET", "/v1/audio/voices", speech.list_voices),
