@@ -138,7 +138,7 @@ _MOONSHINE = Starter(
             # by name: the engine tells this format from others by the end of a file's name
             "files": {"encoder": "encoder_model.ort", "decoder": "decoder_model_merged.ort", "tokens": "tokens.txt"},
             "languages": ["en"],
-            "memory_bytes": 300 * 2**20,
+            "memory_bytes": 384 * 2**20,
         }
     ),
 )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import sys
 from pathlib import Path
 
 from freehold.workers.serve import begin, serve
 
+_M_ARENA_MAX = -8  # glibc's malloc.h; other C libraries pass over it
 _LONGEST = 8 * 3600  # seconds of audio in a request
 
 
 def main() -> None:
     config = begin("freehold.workers.transcription")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)  # each thread would keep what it once needed
     from freehold.workers.transcription import families
     from freehold.workers.transcription.http import Endpoints
     from freehold.workers.transcription.recognise import Recogniser
