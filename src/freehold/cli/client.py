@@ -6,12 +6,16 @@ It follows no redirect and uses no proxy: the key and the prompt go to the addre
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
+import itertools
 import json
+import os
+import secrets
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 from freehold.errors import OperatorError, SettingsError
@@ -148,14 +152,37 @@ class Client:
             yield response
 
     @contextlib.contextmanager
+    def upload(self, path: str, fields: Mapping[str, str], file: BinaryIO) -> Iterator[http.client.HTTPResponse]:
+        """The response to a form with that file as its `file`, which is read as it is sent; to be read as it comes."""
+        boundary = secrets.token_hex(24)
+        head = "".join(_part(boundary, f'name="{name}"', value) for name, value in fields.items())
+        head += _part(boundary, 'name="file"; filename="file"\r\nContent-Type: application/octet-stream', "")
+        ends = head.removesuffix("\r\n").encode(), f"\r\n--{boundary}--\r\n".encode()
+        size = len(ends[0]) + file.seek(0, os.SEEK_END) + len(ends[1])
+        file.seek(0)
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(size)}
+        pieces = itertools.chain(ends[:1], iter(functools.partial(file.read, 1 << 16), b""), ends[1:])
+        with self._sent("POST", path, None, PATIENT, upload=(headers, pieces)) as response:
+            yield response
+
+    @contextlib.contextmanager
     def _sent(
-        self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        seconds: float,
+        upload: tuple[Mapping[str, str], Iterable[bytes]] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """A request's response with a good status; whatever the network does becomes NoServer or ServerError."""
         connection = self._connect(seconds)
         headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
+        sent: str | Iterable[bytes] | None = None if body is None else json.dumps(body)
+        if upload is not None:
+            headers, sent = {**headers, **upload[0]}, upload[1]
         try:
-            connection.request(method, self._prefix + path, None if body is None else json.dumps(body), headers)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it answers before all is sent: a refusal
+                connection.request(method, self._prefix + path, sent, headers)
             response = connection.getresponse()
             if response.status >= 300:
                 raise self._refusal(response)
@@ -204,6 +231,10 @@ def _json(body: bytes | bytearray | None) -> Any:
         return json.loads(body or b"")
     except ValueError:
         return None
+
+
+def _part(boundary: str, disposition: str, value: str) -> str:
+    return f"--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{value}\r\n"
 
 
 def _enveloped(value: Any, status: int) -> ServerError:

@@ -38,6 +38,7 @@ COMMANDS = {
         "freehold.cli.draw", "draw", "Draw pictures with a model of the running server; prints the path of each file."
     ),
     "say": Entry("freehold.cli.say", "say", "Speak a text, or write it to a file as speech."),
+    "transcribe": Entry("freehold.cli.transcribe", "transcribe", "Write down what is said in recordings."),
     "pull": Entry(
         "freehold.cli.pull",
         "pull",

@@ -97,8 +97,10 @@ def joined(texts: Iterable[str]) -> str:
     return whole
 
 
-def delta(text: str) -> bytes:
-    return sse.encode({"type": "transcript.text.delta", "delta": text})
+def delta(text: str, of: Segment) -> bytes:
+    """OpenAI's event; `start` and `end` are Freehold's own, so that a stream makes subtitles, too."""
+    times = {"start": round(of.start, 3), "end": round(of.end, 3)}
+    return sse.encode({"type": "transcript.text.delta", "delta": text, **times})
 
 
 def done(text: str, seconds: float) -> bytes:

@@ -24,9 +24,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Family:
-    """`files` are the roles that its loader needs; `longest` are the seconds that a piece may have. `parallel` is whether one model may be used by several threads at once;
-    `timed` whether it tells when each token was said; `translates` whether it can put what was said into English, `chooses`
-    whether it can be told the language.
+    """`files` are the roles that its loader needs; `longest` are the seconds that a piece may have. `parallel` is whether one
+    model may be used by several threads at once; `timed` whether it tells when each token was said; `translates` whether it
+    can put what was said into English, `chooses` whether it can be told the language.
     """
 
     load: Loader

@@ -25,8 +25,9 @@ from freehold.workers.transcription.live import Live
 from freehold.workers.transcription.recognise import Recogniser
 from freehold.workers.transcription.vad import Sensitivity
 
-_LINE = 8.0  # seconds of a piece that becomes a line of subtitles
-_FIRST, _NEXT = 5.0, 12.0  # seconds of the pieces of a stream: its first words come early
+_LINE = 8.0  # seconds of a piece that becomes a line of subtitles, or an event of a stream
+_FIRST = 5.0  # seconds of a stream's first piece: its words come early
+_BETWEEN = 2.0  # seconds until a stream tells how far it is
 
 T = TypeVar("T", TranscriptionRequest, TranslationRequest)
 
@@ -51,7 +52,7 @@ class Endpoints:
         with contextlib.ExitStack() as unless:
             unless.callback(file.close)
             self._check(asked)
-            longest = _NEXT if asked.stream else self._longest(asked)
+            longest = _LINE if asked.stream else self._longest(asked)
             cut = Cut(longest, min(longest, _FIRST) if asked.stream else longest)
             listening = self._listening(file, cut, asked.chunking_strategy, Asked(asked.spoken or ""))
             unless.pop_all()
@@ -131,19 +132,29 @@ async def _answer(request: Request, listening: Listening, form: str, granulariti
 
 
 async def _events(listening: Listening, segment: Segment | None, following: Iterator[Segment]) -> AsyncIterator[bytes]:
-    """A delta for each piece, then the end; what fails on the way ends it with an error event."""
+    """A delta for each piece, then the end; what fails on the way ends it with an error event. Comments say how far it is."""
     text = ""
     try:
         while segment is not None:
             longer = transcripts.joined((text, segment.text))
-            yield transcripts.delta(longer[len(text) :])
+            yield transcripts.delta(longer[len(text) :], segment)
             text = longer
-            segment = await asyncio.to_thread(_following, following)
+            waiting = asyncio.ensure_future(asyncio.to_thread(_following, following))
+            while not (await asyncio.wait({waiting}, timeout=_BETWEEN))[0]:
+                yield _far(listening)
+            segment = waiting.result()
+            yield _far(listening)
         yield transcripts.done(text, listening.heard)
     except Refused as error:
         yield sse.encode(error.envelope())
     finally:
         listening.stop()
+
+
+def _far(listening: Listening) -> bytes:
+    """A comment: seconds that were heard, of those that the file says it has."""
+    claimed = f"/{listening.claimed:.1f}" if listening.claimed else ""
+    return f": heard {listening.heard:.1f}{claimed}\n\n".encode()
 
 
 def _following(segments: Iterator[Segment]) -> Segment | None:

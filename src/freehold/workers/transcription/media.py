@@ -19,6 +19,7 @@ from freehold.workers.serve import Refused
 from freehold.workers.transcription.decode import RATE, REFUSED
 from freehold.workers.transcription.vad import Samples
 
+_PROGRAM = ("-m", "freehold.workers.transcription.decode")
 _STEP = RATE  # samples at a time
 _MIB = 512  # memory for a decoder
 _SILENT = 60.0  # seconds without a sample after which it hangs
@@ -41,7 +42,7 @@ def decoded(file: BinaryIO, longest: float) -> Iterator[Audio]:
     file.seek(0)
     with tempfile.TemporaryFile() as complaint:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "freehold.workers.transcription.decode", str(longest), str(_MIB)],
+            [sys.executable, "-P", *_PROGRAM, str(longest), str(_MIB)],
             stdin=file.fileno(),
             stdout=subprocess.PIPE,
             stderr=complaint,
