@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -89,6 +90,27 @@ def test_the_tokens_of_a_picture_are_counted_by_the_engine(client: openai.OpenAI
     assert two - one > square  # and the words around a picture
     flat = ask(client, "smol-vision", uri(picture(size=(300, 40)))).usage.prompt_tokens
     assert ask(client, "smol-vision", uri(picture(size=(64, 64)))).usage.prompt_tokens > flat  # nine tiles against three
+
+
+def test_other_apis_show_the_same_picture(server: Server, client: openai.OpenAI) -> None:
+    model, data = "smol-vision", base64.b64encode(picture("green")).decode()
+    expected = ask(client, model, uri(picture("green"))).usage.prompt_tokens
+    source = {"type": "base64", "media_type": "image/png", "data": data}
+    parts = [{"type": "text", "text": "what is in it"}, {"type": "image", "source": source}]
+    body = {"model": model, "messages": [{"role": "user", "content": parts}]}
+    assert server.post("/v1/messages/count_tokens", body)[2] == {"input_tokens": expected}
+    usage = server.post("/v1/messages", body | {"max_tokens": 2})[2]["usage"]
+    assert usage["input_tokens"] + usage["cache_read_input_tokens"] == expected
+    told = {"model": model, "stream": False, "options": {"num_predict": 2}}
+    turn = {"role": "user", "content": "what is in it", "images": [data]}
+    assert server.post("/api/chat", told | {"messages": [turn]})[2]["prompt_eval_count"] == expected
+    generated = server.post("/api/generate", told | {"prompt": "what is in it", "images": [data]})[2]
+    assert generated["prompt_eval_count"] == expected
+    address = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/cat.png"}}
+    status, _, refused = server.post(
+        "/v1/messages", body | {"max_tokens": 2, "messages": [{"role": "user", "content": [address]}]}
+    )
+    assert (status, "never fetched" in refused["error"]["message"]) == (400, True)
 
 
 def test_a_streamed_answer_to_a_picture_is_the_same_answer(client: openai.OpenAI) -> None:
