@@ -195,6 +195,26 @@ def test_a_tool_result_is_read_and_answered(client):
         ask(client, messages=messages, tools=[LIGHT])
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_tool_that_the_model_chooses_is_used(server, client, streamed):
+    """Shown twice how it is done, the small model does it, too."""
+
+    def turn(city: str) -> list[dict[str, Any]]:
+        call = f'<tool_call>\n{{"name": "get_weather", "arguments": {{"city": "{city}"}}}}\n</tool_call>'
+        return [{"role": "user", "content": f"Call get_weather for {city}."}, {"role": "assistant", "content": call}]
+
+    schema = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
+    fields: dict[str, Any] = {
+        "messages": [*turn("Rome"), *turn("Rome"), turn("Paris")[0]],
+        "tools": [{"name": "get_weather", "input_schema": schema}],
+        "max_tokens": 60,
+    }
+    made = message_of(stream(server, **fields)) if streamed else ask(client, **fields).model_dump()
+    assert made["stop_reason"] == "tool_use"
+    used = next(block for block in made["content"] if block["type"] == "tool_use")
+    assert (used["name"], used["input"]["city"] in ("Paris", "Rome")) == ("get_weather", True)
+
+
 class Colour(BaseModel):
     name: str
     dark: bool

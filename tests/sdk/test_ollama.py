@@ -129,6 +129,23 @@ def test_results_of_tools_are_read_by_name_and_in_order(client):
         client.chat(CHAT_MODEL, messages=[*COLOURS, {"role": "tool", "content": "x"}], options=SURE)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_tool_that_the_model_chooses_is_called_whole(client, streamed):
+    """Shown twice how it is done, the small model does it, too."""
+
+    def turn(city: str) -> list[dict[str, Any]]:
+        call = f'<tool_call>\n{{"name": "get_weather", "arguments": {{"city": "{city}"}}}}\n</tool_call>'
+        return [{"role": "user", "content": f"Call get_weather for {city}."}, {"role": "assistant", "content": call}]
+
+    messages = [*turn("Rome"), *turn("Rome"), turn("Paris")[0]]
+    tools = [function("get_weather", city={"type": "string"})]
+    options = {"temperature": 0, "num_predict": 60}
+    answer = client.chat(CHAT_MODEL, messages=messages, tools=tools, options=options, stream=streamed)
+    calls = [call for part in (answer if streamed else [answer]) for call in part.message.tool_calls or ()]
+    assert [call.function.name for call in calls] == ["get_weather"]
+    assert isinstance(calls[0].function.arguments["city"], str)
+
+
 def test_embeddings_in_both_forms(client):
     many = client.embed(EMBEDDING_MODEL, ["a cat", "a dog"])
     assert [len(vector) for vector in many.embeddings] == [384, 384]
