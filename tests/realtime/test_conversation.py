@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -228,6 +229,23 @@ async def test_a_telephones_audio_goes_in_and_out(voiced: Server, say: Say, kind
         assert {"best", "worst"} <= set(words(heard["transcript"]))
 
 
+async def test_a_recording_within_an_item_is_heard(voiced: Server, say: Say) -> None:
+    async with talking(voiced) as talk:
+        await talk.settle(output_modalities=["text"], audio={"input": HEARD})
+        audio = {"type": "input_audio", "audio": base64.b64encode(say(QUESTION)).decode()}
+        await talk.send("conversation.item.create", item={"type": "message", "role": "user", "content": [audio]})
+        await talk.send("response.create")
+        done = (await talk.until("response.done"))["response"]
+        assert done["status"] == "completed", done["status_details"]
+        assert word_errors(QUESTION, done["output"][0]["content"][0]["text"]) <= 0.2
+        completed = next(event for event in talk.events if event["type"].endswith("transcription.completed"))
+        assert completed["usage"]["seconds"] == pytest.approx(len(say(QUESTION)) / 48_000, abs=0.01)
+        await talk.settle(audio={"input": {"format": {"type": "audio/pcmu"}}})
+        noise = {"type": "input_audio", "audio": base64.b64encode(b"\xff" * 8000).decode()}
+        await talk.send("conversation.item.create", item={"type": "message", "role": "user", "content": [noise]})
+        assert (await talk.until("conversation.item.input_audio_transcription.completed"))["transcript"] == ""
+
+
 async def test_a_session_may_only_transcribe(voiced: Server, say: Say) -> None:
     async with talking(voiced, openai.omit, extra_query={"intent": "transcription"}) as talk:  # type: ignore[arg-type]
         assert talk.events[0]["session"]["type"] == "transcription"
@@ -350,14 +368,21 @@ async def test_pages_of_other_origins_stay_outside(voiced: Server) -> None:
         pass
 
 
+def sockets(server: Server) -> int:
+    """Open files of the server: its clients, and its lines to workers."""
+    return sum(1 for _ in Path(f"/proc/{server.pid}/fd").iterdir())
+
+
 async def test_a_client_that_just_leaves_leaves_nothing(voiced: Server, say: Say) -> None:
+    until(lambda: idle(voiced))
+    before = sockets(voiced)
     for wait_for in ("session.updated", "input_audio_buffer.speech_started", "response.output_audio.delta"):
         async with talking(voiced, "talkative") as talk:
             await talk.send("session.update", session={"type": "realtime", "audio": {"input": HEARD}})
             await talk.hear(say(QUESTION))
             await talk.until(wait_for)
             talk.connection._connection.transport.abort()
-        until(lambda: idle(voiced))
+        until(lambda: idle(voiced) and sockets(voiced) <= before)
 
 
 async def test_a_client_that_does_not_read_is_cut_off(voiced: Server) -> None:

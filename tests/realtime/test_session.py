@@ -533,10 +533,8 @@ def test_items_are_put_where_they_belong_read_and_deleted() -> None:
     [
         ({"type": "message", "role": "user", "content": [{"type": "output_text", "text": "x"}]}, "item.content[0].type"),
         ({"type": "message", "role": "user", "content": [{"type": "input_text"}]}, "item.content[0].text"),
-        (
-            {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "AAAA"}]},
-            "item.content[0].transcript",
-        ),
+        ({"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "?"}]}, "item.content[0].audio"),
+        ({"type": "message", "role": "user", "content": [{"type": "input_audio"}]}, "item.content[0].transcript"),
         ({"type": "message", "role": "user", "content": "hello"}, "item.content"),
         ({"type": "mcp_call", "id": "x"}, "item.type"),
         ({"type": "message", "role": "user", "content": [], "id": "../x y"}, "item.id"),
@@ -547,6 +545,29 @@ def test_items_that_cannot_be_taken_are_refused_with_their_place(item: dict[str,
     with pytest.raises(Misunderstood) as refused:
         understood(json.dumps({"type": "conversation.item.create", "item": item}))
     assert refused.value.error.param == param
+
+
+def test_a_recording_within_an_item_is_recognised_before_it_is_answered() -> None:
+    table = Table(audio={"input": {"transcription": {"model": "whisper-1"}}})
+    audio = {"type": "input_audio", "audio": base64.b64encode(SECOND).decode()}
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Listen:"}, audio], "id": "mine"}
+    (wanted,) = table.says("conversation.item.create", item=item)
+    assert (wanted.item_id, wanted.place, wanted.audio, wanted.model) == ("mine", 1, SECOND, "whisper-1")
+    assert not table.says("response.create")
+    (begin,) = table.take(table.session.recognised("mine", 1, "Hello.", 1.0))
+    assert table.last("conversation.item.input_audio_transcription.completed")["content_index"] == 1
+    assert begin.order.groups == [[{"role": "user", "content": "Listen:\nHello."}]]
+    table.says("response.cancel")
+    table.says("conversation.item.create", item={**item, "id": "other"})
+    table.says("response.create")
+    assert not table.take(table.session.unrecognised("other", 1, EngineTimeout("Too late.")))
+    assert table.kinds()[-2:] == ["conversation.item.input_audio_transcription.failed", "response.done"]
+    with pytest.raises(InvalidRequest):
+        table.says("response.create", response={"input": [item]})
+    with pytest.raises(InvalidRequest) as many:
+        for number in range(5):
+            table.says("conversation.item.create", item={**item, "id": f"item{number}"})
+    assert many.value.code == "rate_limited"
 
 
 def test_a_conversation_has_a_size_and_a_number_of_items() -> None:

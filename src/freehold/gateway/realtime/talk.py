@@ -7,7 +7,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 from freehold.errors import FreeholdError, InvalidRequest
@@ -15,11 +15,12 @@ from freehold.gateway.audio import for_task
 from freehold.gateway.models import find
 from freehold.gateway.realtime.ear import Ear
 from freehold.gateway.realtime.making import Making
+from freehold.gateway.realtime.recording import transcribed
 from freehold.gateway.services import Services
 from freehold.gateway.websocket import Closed, WebSocket
 from freehold.protocol.realtime import beta
 from freehold.protocol.realtime.config import Settings, voice_name
-from freehold.protocol.realtime.effects import Begin, Effect, Order, Progress, Send, Stop
+from freehold.protocol.realtime.effects import Begin, Effect, Order, Progress, Send, Stop, Transcribe
 from freehold.protocol.realtime.events import Misunderstood, understood
 from freehold.protocol.realtime.session import Session
 from freehold.protocol.voices import Voices
@@ -46,7 +47,7 @@ class Talk:
         self._session = Session(settings, model, int(time.time() + duration), _identity, self._check)
         self._ear = Ear(services, self._terms, self._heard, self._deaf, lambda: self._session.recognising)
         self._making: asyncio.Task[None] | None = None
-        self._makings: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # responses and recordings
         self._rest = asyncio.Event()  # no response is being made
 
     def _check(self, wanted: Settings) -> None:
@@ -78,7 +79,7 @@ class Talk:
             for task in done:
                 task.result()
         finally:
-            tasks += [warming, *self._makings]
+            tasks += [warming, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,6 +134,8 @@ class Talk:
                     self._begin(order)
                 case Stop():
                     self._stop()
+                case Transcribe():
+                    self._own(self._transcribe(effect), "realtime recording")
                 case _:
                     await self._ear.put(effect)
         if not self._session.busy:
@@ -153,13 +156,27 @@ class Talk:
         log("realtime recogniser failed", level=30, reason=error.code or error.type)
         await self._act(self._session.deaf(error))
 
+    async def _transcribe(self, wanted: Transcribe) -> None:
+        where = wanted.item_id, wanted.place
+        with contextlib.suppress(Closed):
+            try:
+                text, seconds = await transcribed(self._services, self._terms, wanted)
+            except FreeholdError as error:
+                await self._act(self._session.unrecognised(*where, error))
+            else:
+                await self._act(self._session.recognised(*where, text, seconds))
+
     # What is said.
 
     def _begin(self, order: Order) -> None:
         self._rest.clear()
-        self._making = asyncio.create_task(self._make(order), name="realtime response")
-        self._makings.add(self._making)
-        self._making.add_done_callback(self._makings.discard)
+        self._making = self._own(self._make(order), "realtime response")
+
+    def _own(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _stop(self) -> None:
         if self._making is not None:

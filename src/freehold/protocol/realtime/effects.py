@@ -41,6 +41,17 @@ class Forget:
 
 
 @dataclass(frozen=True)
+class Transcribe:
+    """A recording that came within an item is to be recognised, beside what is heard live."""
+
+    item_id: str
+    place: int
+    audio: bytes
+    settings: Mapping[str, Any]
+    model: str | None
+
+
+@dataclass(frozen=True)
 class Order:
     """A response to be made: what it is an answer to, and how it is to be. `fields` are those of a chat completion beside its
     messages; `groups` are messages that only make sense together, oldest first; `voice` is None for an answer in writing."""
@@ -65,7 +76,7 @@ class Stop:
     """The response that is being made is not wanted any more."""
 
 
-Effect = Send | Listen | Hear | EndTurn | Forget | Begin | Stop
+Effect = Send | Listen | Hear | EndTurn | Forget | Transcribe | Begin | Stop
 
 
 # What the making of a response tells the session.

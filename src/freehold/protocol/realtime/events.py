@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -13,7 +11,7 @@ from pydantic_core import from_json
 from freehold.errors import InvalidRequest
 from freehold.protocol.realtime.config import Format as AudioFormat
 from freehold.protocol.realtime.config import MaxTokens, Modalities, Reasoning, Settings, ToolChoice, Tools, Voice, check_choice
-from freehold.protocol.realtime.items import GivenItem, GivenOrReference
+from freehold.protocol.realtime.items import GivenItem, GivenOrReference, sound
 from freehold.protocol.requests.chat import Metadata
 from freehold.protocol.requests.common import Part, Refused, Refusing, parse
 
@@ -174,10 +172,7 @@ def _append(value: dict[str, Any]) -> Append:
     audio = value.get("audio")
     if not isinstance(audio, str):
         raise InvalidRequest("Missing required parameter: 'audio'.", param="audio", code="missing_required_parameter")
-    try:
-        return Append(base64.b64decode(audio, validate=True))
-    except (binascii.Error, ValueError):
-        raise InvalidRequest("Invalid 'audio': it is not base64.", param="audio", code="invalid_value") from None
+    return Append(sound(audio))
 
 
 def _wrong(sentence: str, code: str = "invalid_event") -> InvalidRequest:

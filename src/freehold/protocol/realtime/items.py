@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
@@ -23,8 +25,7 @@ _ALLOWED = {
 
 
 class ContentPart(Part):
-    """`text` is what OpenAI called an assistant's text before; audio comes through the input buffer, so it is here only to be
-    told apart."""
+    """`text` is what OpenAI called an assistant's text before; `audio` is base64 of the session's input format."""
 
     type: Literal["input_text", "input_audio", "input_image", "output_text", "output_audio", "text"]
     text: str | None = None
@@ -59,20 +60,28 @@ class MessageItem(Part):
 
 
 def _check_part(part: ContentPart, place: str) -> None:
+    if part.type == "input_audio" and part.audio is not None and part.transcript is None:
+        sound(part.audio, f"{place}.audio")
+        return
     needed = "image_url" if part.type == "input_image" else "transcript" if part.type.endswith("audio") else "text"
     if getattr(part, needed) is None:
-        hint = " Audio is taken through input_audio_buffer.append." if part.audio is not None else ""
         raise InvalidRequest(
-            f"Missing required parameter: '{place}.{needed}'.{hint}",
-            param=f"{place}.{needed}",
-            code="missing_required_parameter",
+            f"Missing required parameter: '{place}.{needed}'.", param=f"{place}.{needed}", code="missing_required_parameter"
         )
     if part.audio is not None:
         raise InvalidRequest(
-            f"Unsupported parameter: '{place}.audio'. Append it to the input buffer, or send its transcript alone.",
+            f"Unsupported parameter: '{place}.audio'. What has a transcript needs no audio here; leave one of them out.",
             param=f"{place}.audio",
             code="unsupported_parameter",
         )
+
+
+def sound(audio: str, param: str = "audio") -> bytes:
+    """Raises InvalidRequest for what is not base64."""
+    try:
+        return base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"Invalid '{param}': it is not base64.", param=param, code="invalid_value") from None
 
 
 class CallItem(Part):
@@ -127,6 +136,7 @@ class Content:
     text: str | None = None
     image_url: str | None = None
     detail: str | None = None
+    audio: bytes = b""  # that is still to be recognised
 
     def shown(self) -> dict[str, Any]:
         if self.kind == "input_image":
@@ -209,6 +219,7 @@ def made(given: MessageItem | CallItem | OutputItem, identity: str, call_id: str
                     part.transcript if part.type.endswith("audio") else part.text,
                     part.image_url,
                     part.detail,
+                    sound(part.audio) if part.audio else b"",
                 )
                 for part in given.content
             ]

@@ -14,13 +14,14 @@ from freehold.errors import FreeholdError, InvalidRequest
 from freehold.protocol.realtime import events
 from freehold.protocol.realtime.answer import Answer
 from freehold.protocol.realtime.config import Settings
-from freehold.protocol.realtime.effects import Begin, Effect, EndTurn, Forget, Hear, Listen, Progress, Send, Stop
+from freehold.protocol.realtime.effects import Begin, Effect, EndTurn, Forget, Hear, Listen, Progress, Send, Stop, Transcribe
 from freehold.protocol.realtime.effects import Finished as ResponseFinished
 from freehold.protocol.realtime.items import Content, Conversation, Item, made
 from freehold.protocol.realtime.wanted import Wanted
 
 _LEAST_MS = 100  # of audio in a turn, as with OpenAI
 _MOST_MS = 15 * 60_000  # of audio that is not committed
+_MOST_RECORDINGS = 4  # within items, being recognised
 
 
 class Session:
@@ -50,6 +51,7 @@ class Session:
         self._speaking = False
         self._turn: str | None = None  # the id that the item of the turn being spoken will have
         self._unheard: collections.deque[str] = collections.deque()  # items whose audio is being recognised, in order
+        self._recordings: set[tuple[str, int]] = set()  # (item, place) of audio within items that is being recognised
         self._told: set[str] = set()  # those of which something was told while it was spoken
         self._owed = False  # something was said that nobody has answered yet
 
@@ -142,18 +144,30 @@ class Session:
 
     def _create_item(self, event: events.ItemCreate) -> list[Effect]:
         item = made(event.item, self._identify("item"), self._identify("call"))
-        if item.type == "function_call_output" and all(other.call_id != item.call_id for other in self._calls()):
+        calls = {other.call_id for other in self.conversation if other.type == "function_call"}
+        if item.type == "function_call_output" and item.call_id not in calls:
             raise InvalidRequest(
                 f"There is no function call with call_id '{item.call_id}' in the conversation.",
                 param="item.call_id",
                 code="invalid_value",
             )
+        recordings = [place for place, part in enumerate(item.content) if part.audio]
+        if len(recordings) + len(self._recordings) > _MOST_RECORDINGS:
+            raise InvalidRequest(
+                f"More than {_MOST_RECORDINGS} recordings wait to be recognised; wait for them.",
+                param="item",
+                code="rate_limited",
+            )
         self.conversation.check_room(item)
         self.conversation.insert(item, event.previous_item_id)
-        return [*self._added(item), *self._crowded()]
-
-    def _calls(self) -> Iterator[Item]:
-        return (item for item in self.conversation if item.type == "function_call")
+        listen = self._listen()
+        effects: list[Effect] = [*self._added(item)]
+        for place in recordings:
+            audio, item.content[place].audio = item.content[place].audio, b""
+            self._recordings.add((item.id, place))
+            effects.append(Transcribe(item.id, place, audio, listen.settings, listen.model))
+        self.conversation.weigh(item)
+        return [*effects, *self._crowded()]
 
     def _delete(self, item_id: str) -> list[Effect]:
         self._check_at_rest(item_id)
@@ -207,11 +221,8 @@ class Session:
     def deaf(self, error: FreeholdError) -> list[Effect]:
         """Nothing is heard any more: what was being recognised never will be."""
         effects: list[Effect] = [self.error(error)]
-        for item_id in self._unheard:
-            if self._transcribes:
-                told = {"type": error.type, "code": error.code, "message": error.message}
-                where = {"item_id": item_id, "content_index": 0}
-                effects.append(self._send("conversation.item.input_audio_transcription.failed", **where, error=told))
+        if self._transcribes:
+            effects += [self._untold(item_id, 0, error) for item_id in self._unheard]
         self._unheard.clear()
         self._silence()
         if self.response is not None and self.response.waiting:
@@ -252,25 +263,43 @@ class Session:
         else:
             item_id = self._turn = self._turn or self._identify("item")
         self._told.add(item_id)
-        return [self._transcribed("delta", item_id, delta=text)]
+        return [self._transcribed("delta", item_id, 0, delta=text)]
 
     def _completed(self, text: str, seconds: float) -> Iterator[Effect]:
         item_id = self._unheard.popleft()
-        if self.conversation.has(item_id):
-            item = self.conversation.find(item_id)
-            item.content[0].text = text
-            self.conversation.weigh(item)
-        if self._transcribes:
-            if text and item_id not in self._told:
-                yield self._transcribed("delta", item_id, delta=text)
-            yield self._transcribed(
-                "completed", item_id, transcript=text, usage={"type": "duration", "seconds": round(seconds, 3)}
-            )
-        self._told.discard(item_id)
+        yield from self._understood(item_id, 0, text, seconds)
         turns = self.settings.turns
         if text.strip() and turns is not None and turns.create_response and self.settings.type == "realtime":
             self._owed = True
-        if self.response is not None and self.response.waiting and not self._unheard:
+        yield from self._answer_what_waited()
+
+    def recognised(self, item_id: str, place: int, text: str, seconds: float) -> list[Effect]:
+        """What was said in a recording within an item."""
+        self._recordings.discard((item_id, place))
+        return [*self._understood(item_id, place, text, seconds), *self._answer_what_waited()]
+
+    def unrecognised(self, item_id: str, place: int, error: FreeholdError) -> list[Effect]:
+        """A recording within an item cannot be recognised; a response that waited for it cannot be made."""
+        self._recordings.discard((item_id, place))
+        effects: list[Effect] = [self._untold(item_id, place, error) if self._transcribes else self.error(error)]
+        if self.response is not None and self.response.waiting:
+            effects += self._ended(self.response.failed(error))
+        return [*effects, *self._answer_what_is_owed()]
+
+    def _understood(self, item_id: str, place: int, text: str, seconds: float) -> Iterator[Effect]:
+        if self.conversation.has(item_id):
+            item = self.conversation.find(item_id)
+            item.content[place].text = text
+            self.conversation.weigh(item)
+        if self._transcribes:
+            if text and item_id not in self._told:
+                yield self._transcribed("delta", item_id, place, delta=text)
+            usage = {"type": "duration", "seconds": round(seconds, 3)}
+            yield self._transcribed("completed", item_id, place, transcript=text, usage=usage)
+        self._told.discard(item_id)
+
+    def _answer_what_waited(self) -> Iterator[Effect]:
+        if self.response is not None and self.response.waiting and not self._unheard and not self._recordings:
             self.response.waiting = False
             yield Begin(self._wanted.order(self.response, self.conversation))
         yield from self._answer_what_is_owed()
@@ -279,8 +308,13 @@ class Session:
     def _transcribes(self) -> bool:
         return self.settings.type == "transcription" or self.settings.audio.input.transcription is not None
 
-    def _transcribed(self, kind: str, item_id: str, **rest: Any) -> Send:
-        return self._send(f"conversation.item.input_audio_transcription.{kind}", item_id=item_id, content_index=0, **rest)
+    def _transcribed(self, kind: str, item_id: str, place: int, **rest: Any) -> Send:
+        kind = f"conversation.item.input_audio_transcription.{kind}"
+        return self._send(kind, item_id=item_id, content_index=place, **rest)
+
+    def _untold(self, item_id: str, place: int, error: FreeholdError) -> Send:
+        told = {"type": error.type, "code": error.code, "message": error.message}
+        return self._transcribed("failed", item_id, place, error=told)
 
     # What becomes of a response.
 
@@ -309,7 +343,7 @@ class Session:
         wanted = Wanted.of(given, self.settings, self.conversation, self._identify)
         self._check(wanted.settings)
         answer = wanted.answer(self.conversation, self._conversation_id, self._identify, automatic)
-        answer.waiting = bool(self._unheard)
+        answer.waiting = bool(self._unheard or self._recordings)
         self.response, self._wanted = answer, wanted
         self._owed = self._owed and answer.conversation is None
         yield self._sent(answer.created())
@@ -317,7 +351,7 @@ class Session:
             yield Begin(wanted.order(answer, self.conversation))
 
     def _answer_what_is_owed(self) -> Iterator[Effect]:
-        if self._owed and self.response is None and not self._speaking and not self._unheard:
+        if self._owed and self.response is None and not self._speaking and not self._unheard and not self._recordings:
             self._owed = False
             try:
                 yield from self._respond(events.ResponseSettings(), automatic=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from freehold.errors import InvalidRequest
 from freehold.protocol.realtime import prompt
 from freehold.protocol.realtime.answer import Answer
 from freehold.protocol.realtime.config import Settings, voice_name
 from freehold.protocol.realtime.effects import Order
 from freehold.protocol.realtime.events import ResponseSettings
-from freehold.protocol.realtime.items import Conversation, Item, Reference, made
+from freehold.protocol.realtime.items import Conversation, Item, MessageItem, Reference, made
 
 _OWN = (
     *("output_modalities", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning"),
@@ -39,6 +40,12 @@ class Wanted:
         merged = settings.model_copy(update={**own, "audio": settings.audio.model_copy(update={"output": said})})
         if given.input is None:
             return cls(merged, given, None)
+        if any(isinstance(entry, MessageItem) and any(part.audio for part in entry.content) for entry in given.input):
+            raise InvalidRequest(
+                "Audio is not heard within 'input'; create the item in the conversation, and refer to it.",
+                param="response.input",
+                code="unsupported_content",
+            )
         items = [
             conversation.find(entry.id, "response.input")
             if isinstance(entry, Reference)
