@@ -42,13 +42,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("thinker")
     fake_model(folder)
     shape = next(shape for shape in zoo() if shape.name == "qwen3")
-    path = write(replace(shape, template=THOUGHTS), folder)
+    path = write(replace(shape, template=THOUGHTS, keys={**shape.keys, "context_length": 8192}), folder)
     pull(Store(folder), str(path), name="thinker", on_progress=lambda progress: None)
     environment = {
         "FREEHOLD_PRELOAD": "false",
         "FREEHOLD_DEFAULT_CHAT": "fake",
         "FREEHOLD_DEFAULT_EMBEDDING": "fake",
         "FREEHOLD_TIMEOUTS_HANG": "600",
+        "FREEHOLD_ENGINE_CONTEXT": "8192",
     }
     with serving(folder, env=environment, ready=False) as running:
         assert running.chat("hello", model="thinker", max_tokens=1)[0] == 200
@@ -143,6 +144,21 @@ def test_thinking_is_off_until_it_is_asked_for(server: Server) -> None:
 
     assert lines(False) > lines(True) == lines(None) == on
     assert "thinking" in server.post("/api/show", {"model": "thinker"})[2]["capabilities"]
+
+
+def test_a_long_prompt_is_told_of_while_it_is_read(server: Server) -> None:
+    """The engine reads it batch by batch, of 2,048 tokens; what the start says of its length is what the end says."""
+    body = {"model": "thinker", "max_tokens": 4, "stream": True, "messages": [{"role": "user", "content": "ab " * 2500}]}
+    _, _, text = server.post("/v1/messages", body)
+    events = [json.loads(block.split("data: ")[1]) for block in text.strip().split("\n\n")]
+    kinds = [event["type"] for event in events]
+    start, end = events[0]["message"]["usage"], events[-2]["usage"]
+    assert (
+        start["input_tokens"] + start["cache_read_input_tokens"] == end["input_tokens"] + end["cache_read_input_tokens"] > 4096
+    )
+    assert kinds[0] == "message_start"
+    assert kinds.count("ping") >= 2
+    assert kinds[1 : kinds.count("ping") + 1] == ["ping"] * kinds.count("ping")
 
 
 def test_a_client_that_leaves_frees_its_slot(server: Server) -> None:

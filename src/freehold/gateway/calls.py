@@ -100,7 +100,8 @@ async def stream_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings
 @asynccontextmanager
 async def checked_stream(client: EngineClient, plan: Plan, call: int, timeouts: TimeoutSettings) -> AsyncIterator[Stream]:
     """One call's stream, open. Raises what an error status means before the first byte."""
-    async with client.stream(plan.path, plan.bodies[call], timeouts.first_token, timeouts.idle) as stream:
+    idle = max(timeouts.idle, timeouts.first_token) if plan.reported else timeouts.idle  # between two reports a batch is read
+    async with client.stream(plan.path, plan.bodies[call], timeouts.first_token, idle) as stream:
         if stream.status != 200:
             raise from_engine(stream.status, await stream.read_all(), param=plan.param, constraint=plan.constraint)
         yield stream

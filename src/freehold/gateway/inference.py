@@ -204,7 +204,8 @@ class LeasedAnswer(Response):
         """Every chunk of the engine, until one of them has said all."""
         async with aclosing(stream_all(client, self._plan, self._services.settings.timeouts)) as chunks:
             async for call, chunk in chunks:
-                self._meter.piece()
+                if "prompt_progress" not in chunk:
+                    self._meter.piece()
                 await send(joiner.chunk(call, chunk))
                 if joiner.complete:
                     break

@@ -91,8 +91,9 @@ class Plan:
     `param` is what the engine's complaints about the prompt are about, `constraint` what those about the answer's grammar are
     about; `images` must pass `check_images` before the engine sees them; `framing` is how the joiner's chunks are written to a
     client that asked for a stream; `followed` says that the joiner must see a whole answer grow as well, as it may know its
-    end before the engine does: it is then given no answers in the end; `priority` is that of what
-    somebody waits for in the middle of a word, or of any other."""
+    end before the engine does: it is then given no answers in the end; `reported` that the engine says how
+    far it is with the prompt, so that its stream begins before its answer; `priority` is that of what somebody waits for in
+    the middle of a word, or of any other."""
 
     path: str
     bodies: tuple[bytes, ...]
@@ -108,6 +109,7 @@ class Plan:
     streamed: bool = False
     framing: Framing = CHUNKS
     followed: bool = False
+    reported: bool = False
     priority: Literal["urgent", "interactive"] = "interactive"
 
 

@@ -32,7 +32,7 @@ def messages_plan(request: MessagesRequest, target: Target) -> Plan:
     def joiner(echoed: Sequence[Echoed]) -> MessagesJoiner:
         return MessagesJoiner(plan.joiner(echoed), target.name, stops, silent=silent, kept=not stream)
 
-    return replace(plan, stream=stream, relay=False, joiner=joiner, framing=NAMED_EVENTS, followed=followed)
+    return replace(plan, stream=stream, relay=False, joiner=joiner, framing=NAMED_EVENTS, followed=followed, reported=stream)
 
 
 def count_plan(request: PromptRequest, target: Target) -> Plan:
