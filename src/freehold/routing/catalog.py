@@ -120,7 +120,8 @@ class Catalog:
 
     def _not_found(self, name: str) -> ModelNotFound:
         installed = [manifest.name for manifest in self._store.list()]
-        near = difflib.get_close_matches(name, [*installed, *self._settings.aliases], n=3, cutoff=0.5) or installed[:3]
+        aliases = [alias for alias in self._settings.aliases if not alias.endswith("*")]
+        near = difflib.get_close_matches(name, [*installed, *aliases], n=3, cutoff=0.5) or installed[:3]
         hint = f" Did you mean {', '.join(map(repr, near))}?" if near else " No model is installed: freehold pull smollm2:135m."
         return ModelNotFound(f"The model {name[:200]!r} does not exist here.{hint}", param="model")
 

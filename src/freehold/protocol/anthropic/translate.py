@@ -11,6 +11,7 @@ from freehold.errors import InvalidRequest
 from freehold.protocol.requests import anthropic as wire
 from freehold.protocol.requests.anthropic import MessagesRequest, PromptRequest
 from freehold.protocol.requests.chat import ChatRequest
+from freehold.protocol.requests.common import explaining
 from freehold.protocol.requests.messages import (
     AssistantMessage,
     FunctionCall,
@@ -41,6 +42,7 @@ class _Named(NamedFunction):
     name: wire.ToolName
 
 
+@explaining()
 def chat_request(request: PromptRequest, fields: dict[str, Any]) -> ChatRequest:
     """`fields` are those of the chat that are no part of its prompt. Raises InvalidRequest."""
     given: dict[str, Any] = {"model": request.model, "messages": list(_messages(request)), **fields}

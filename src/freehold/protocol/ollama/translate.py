@@ -9,7 +9,7 @@ from typing import Any
 from freehold.errors import InvalidRequest
 from freehold.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from freehold.protocol.requests import ollama as wire
-from freehold.protocol.requests.common import Accepted, treatment
+from freehold.protocol.requests.common import Accepted, explaining, treatment
 from freehold.protocol.requests.messages import (
     AssistantMessage,
     FunctionCall,
@@ -38,6 +38,7 @@ class _Function(FunctionDefinition):
     name: str
 
 
+@explaining()
 def chat_of(body: wire.ChatBody, target: Target) -> ChatRequest:
     """Raises InvalidRequest for a result that answers no call."""
     fields = _fields(body, target)
@@ -46,6 +47,7 @@ def chat_of(body: wire.ChatBody, target: Target) -> ChatRequest:
     return ChatRequest(model=body.model, messages=list(_conversation(body.messages or ())), **fields)
 
 
+@explaining()
 def prompt_of(body: wire.GenerateBody, target: Target) -> ChatRequest:
     """A prompt that is put to the model by its template."""
     messages: list[Message] = [_user(body.prompt or "", body.images or ())]
@@ -54,6 +56,7 @@ def prompt_of(body: wire.GenerateBody, target: Target) -> ChatRequest:
     return ChatRequest(model=body.model, messages=messages, **_fields(body, target))
 
 
+@explaining()
 def raw_of(body: wire.GenerateBody, target: Target) -> CompletionRequest:
     """A prompt as it is."""
     fields = {"stream": body.streams, "max_tokens": target.max_output_tokens, **_sampling(body)}
@@ -64,6 +67,7 @@ def raw_of(body: wire.GenerateBody, target: Target) -> CompletionRequest:
     return CompletionRequest(model=body.model, prompt=[body.prompt or ""], **fields)
 
 
+@explaining()
 def embedding_of(body: wire.EmbedBody | wire.EmbeddingsBody) -> EmbeddingRequest:
     if isinstance(body, wire.EmbeddingsBody):
         return EmbeddingRequest(model=body.model, input=[body.prompt])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -162,6 +163,15 @@ def _dump(value: object) -> bytes:
     from pydantic_core import to_json
 
     return to_json(value)
+
+
+@contextlib.contextmanager
+def explaining() -> Iterator[None]:
+    """A block that makes a request out of another dialect's: what that one allows and this one does not is the client's."""
+    try:
+        yield
+    except ValidationError as error:
+        raise explained(error.errors(include_url=False)[0]) from None
 
 
 def explained(problem: ErrorDetails) -> InvalidRequest:
