@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent / "js"
 
 
-@pytest.mark.parametrize("tests", ["client.test.mjs", "dialects.test.mjs"])
+@pytest.mark.parametrize("tests", ["client.test.mjs", "dialects.test.mjs", "realtime.test.mjs"])
 def test_the_npm_clients_work(server, fake_server, tests):
     node = shutil.which("node")
     if node is None:
@@ -23,6 +23,6 @@ def test_the_npm_clients_work(server, fake_server, tests):
         "FREEHOLD_BASE_URL": server.base_url,
         "FREEHOLD_FAKE_BASE_URL": fake_server.base_url,
     }
-    argv = [node, "--test", "--test-reporter=spec", tests]
+    argv = [node, "--experimental-websocket", "--test", "--test-reporter=spec", tests]
     done = subprocess.run(argv, check=False, cwd=HERE, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 from starlette.datastructures import Headers
@@ -33,7 +33,7 @@ class ExpiresAfter(Part):
 
 class SecretRequest(Part):
     expires_after: ExpiresAfter = ExpiresAfter()
-    session: Annotated[Settings | None, Field()] = None
+    session: Settings | None = None
 
 
 async def client_secrets(services: Services, request: Request) -> Response:

@@ -54,8 +54,7 @@ class Making:
 
     async def run(self) -> None:
         """Tells all of it, the end last. Raises FreeholdError when it cannot be made."""
-        voice = None if self._order.voice is None else self._order.voice
-        if voice is not None:
+        if (voice := self._order.voice) is not None:
             mouth = Mouth(self._services, self._terms, self._order, voice, self._tell)
             self._speaker = asyncio.create_task(mouth.say(self._to_say), name="realtime voice")
         try:
