@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,42 @@ def test_a_refusal_needs_no_worker(tmp_path: Path) -> None:
         assert refused(server, voice="nobody")["param"] == "voice"
         assert refused(server, input="東京")["param"] == "voice"
         assert all(worker["model"] != "espeak-ng" for worker in server.get("/api/ps")[2]["workers"])
+
+
+def test_a_fresh_folder_speaks_and_what_was_removed_comes_back(tmp_path: Path) -> None:
+    fake_model(tmp_path)
+    environment = {"FREEHOLD_DEFAULT_CHAT": "fake", "FREEHOLD_DEFAULT_EMBEDDING": "fake", "FREEHOLD_STARTER": "true"}
+    environment["FREEHOLD_DEFAULT_TRANSCRIPTION"] = "fake"
+    for _ in range(2):
+        with serving(tmp_path, env=environment) as server:
+            assert len(spoken(server)[1]) > 2_000
+            until(lambda server=server: server.request("DELETE", "/v1/models/espeak-ng")[0] == 200)
+            assert server.post("/v1/audio/speech", {"model": "tts-1", "input": TEXT, "voice": "alloy"})[0] == 404
+
+
+HOSTILE = (
+    "\x01v5 loud \x01p99 \x02[pa4[ \x00 end",
+    # Of a search at random: control characters that overflow a buffer of espeak-ng's, were they to get there.
+    "\x01[pa4[\x01\nr9\n\x013-\n40+]+]972-a68\x02\x02[6r{r13[a9p]}v{319}p]\x02v]+pr75278 -17]9+9 ]0\x02\x024]{5+2p]rr\n0p[2"
+    "\x022a [9480[]",
+    "<speak><prosody rate='x-slow'>slow</prosody><break time='3600s'/></speak>",
+    "[[h@l'oU]] [[]]",
+    "word" * 500,
+    "9" * 500,
+    "a\u0301" * 500,
+    "\u202e\u200b\ufeff\U000e0041 hidden \ud83d",
+    "Zalgo: " + "e" + "\u0315\u0321\u0353" * 200,
+)
+
+
+@pytest.mark.parametrize("voice", ["alloy", "si+quincy", "ru"])
+def test_no_text_harms_the_worker(speech_server: Server, voice: str) -> None:
+    assert len(spoken(speech_server)[1]) > 2_000
+    before = speech_server.worker("espeak-ng")["pid"]
+    for text in HOSTILE:
+        with contextlib.suppress(urllib.error.HTTPError):  # a 400 where most of it is in another script
+            assert len(spoken(speech_server, input=text, voice=voice, response_format="wav")[1]) > 44
+    assert speech_server.worker("espeak-ng")["pid"] == before
 
 
 def test_an_unknown_voice_is_answered_with_some_that_there_are(speech_server: Server) -> None:

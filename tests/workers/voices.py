@@ -145,7 +145,7 @@ def install(store: Store, name: str, files: Mapping[str, Path], label: str = "ti
         source="test",
         license=None,
         created=int(time.time()),
-        options=options,
+        options=options | {"memory_bytes": 256 * 2**20},
     )
     return store.install(manifest, {digests[name]: path for name, path in files.items()})
 

@@ -94,7 +94,8 @@ def _data() -> Path:
 
 def _voices(folder: Path) -> list[dict[str, Any]]:
     """A voice for each language file, as espeak-ng's docs/voices.md describes them; English first."""
-    found = [_voice(path, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and _has_words(path, folder.parent)]
+    found = [_voice(path, path.relative_to(folder).as_posix()) for path in paths]
     taken = {voice["id"] for voice in found}
     first: dict[str, tuple[int, str]] = {}  # by language, the voice with the best priority: the lowest
     for voice in found:
@@ -104,6 +105,13 @@ def _voices(folder: Path) -> list[dict[str, Any]]:
     for voice in found:
         voice["also"] = sorted(language for language, (_, best) in first.items() if best == voice["id"])
     return sorted(found, key=lambda voice: (voice["id"] != _FIRST, voice["id"]))
+
+
+def _has_words(path: Path, data: Path) -> bool:
+    """Whether the voice's dictionary is there: a few languages of the package lack theirs."""
+    lines = _lines(path)
+    language = (lines.get("language") or [[path.name]])[0][0].partition("-")[0]
+    return (data / f"{(lines.get('dictionary') or [[language]])[0][0]}_dict").is_file()
 
 
 def _voice(path: Path, speaker: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from freehold.errors import BadModelFile
 from freehold.hardware.onnx import onnx_properties
 
 _MOST_SPEAKERS = 10_000
-_MEMORY_FACTOR, _MEMORY_MORE = 1.5, 160 * 2**20  # bytes of a model's files in memory; and of Python and the runtime
 _SLOTS = 2
 
 # Kokoro's voices begin with their language and their sex, as in af_heart (hexgrad/Kokoro-82M, VOICES.md). Japanese needs a
@@ -34,9 +33,7 @@ def described(files: Mapping[str, Path], label: str) -> dict[str, Any]:
     properties = onnx_properties(files[names[0]])
     family = _family(properties, files)
     voices = _voices(family, properties, label, any(name.startswith("lexicon-zh") for name in files))
-    size = sum(path.stat().st_size for path in files.values())
-    memory = round(_MEMORY_FACTOR * size) + _MEMORY_MORE
-    return {"family": family, "memory_bytes": memory, "slots": _SLOTS, "voices": voices}
+    return {"family": family, "slots": _SLOTS, "voices": voices}
 
 
 def _family(properties: Mapping[str, str], files: Mapping[str, Path]) -> str:

@@ -22,6 +22,8 @@ _IPA = 0x02  # espeakPHONEMES_IPA
 _RATE = 1  # espeakRATE, in words a minute
 _USUAL, _SLOWEST, _FASTEST = 160, 80, 700  # its own default, 175, is less well understood
 
+_CONTROLS = dict.fromkeys(range(32), " ")
+
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 _CLAUSE = re.compile(r"([.,:;!?…]+)(?=\s|$)|([。，、；：！？])|(\s[-–—]\s)")
@@ -43,6 +45,11 @@ class _Properties(ctypes.Structure):
         ("score", ctypes.c_int),
         ("spare", ctypes.c_void_p),
     )
+
+
+def _plain(text: str) -> bytes:
+    """Without control characters, which begin commands: some crash the library."""
+    return text.translate(_CONTROLS).encode("utf-8", "replace")
 
 
 class Library:
@@ -77,7 +84,7 @@ class Espeak:
         self._library.c.espeak_SetSynthCallback(self._callback)
 
     def speak(self, text: str, voice: Voice, speed: float, emit: Emit) -> None:
-        raw = text.replace("\0", " ").encode("utf-8", "replace")
+        raw = _plain(text)
         tempo = Tempo(self.rate, min(1.0, _USUAL * speed / _SLOWEST))
         with self._library.lock:
             self._set(str(voice.speaker), speed)
@@ -124,7 +131,7 @@ class Phonemes:
         return unicodedata.normalize("NFD", said)
 
     def _clause(self, text: str) -> str:
-        left = ctypes.c_char_p(text.replace("\0", " ").encode("utf-8", "replace"))
+        left = ctypes.c_char_p(_plain(text))
         said: list[str] = []
         while left.value is not None:  # the library moves it on, and at the end to nowhere
             said.append((self._library.c.espeak_TextToPhonemes(ctypes.byref(left), _UTF8, _IPA) or b"").decode())
