@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import dialects, embeddings, engine, fit, native, overhead, prefix, realtime, speech, startup, tuning
+from benchmarks import (
+    dialects,
+    embeddings,
+    engine,
+    fit,
+    native,
+    overhead,
+    prefix,
+    realtime,
+    speech,
+    startup,
+    transcription,
+    tuning,
+)
 from benchmarks.report import save
 
 BENCHMARKS = {
@@ -18,6 +31,7 @@ BENCHMARKS = {
     "tuning": tuning.run,
     "fit": fit.run,
     "speech": speech.run,
+    "transcription": transcription.run,
     "native": native.run,
     "realtime": realtime.run,
 }

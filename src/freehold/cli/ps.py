@@ -44,7 +44,7 @@ def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
         _state(worker),
         f"{worker['busy']}/{worker['slots']}",
         str(worker["queued"]),
-        str(worker["context"]),
+        str(worker["context"] or ""),
         gibibytes(memory) if memory else "",
         str(worker["pid"] or ""),
         duration(up) if up is not None else "",

@@ -21,6 +21,7 @@ from freehold.routing.scheduler import Terms
 from freehold.routing.seat import lasting
 from freehold.store.manifest import Task
 
+_PATIENCE = 86_400.0  # seconds: the answer to hours of audio may take hours; a worker that hangs is found by its heartbeat
 _OURS = frozenset({"keep_alive", "priority"})  # fields that no worker is told of
 
 T = TypeVar("T", TranscriptionRequest, TranslationRequest)
@@ -47,7 +48,7 @@ async def _heard(services: Services, request: Request, kind: type[T]) -> Respons
         request.scope["freehold.model"] = entry.manifest.name
         entry.check()
         body = form.upload(_fields(form, parsed), [file])
-        call = Call(request.url.path, body, _headers(parsed))
+        call = Call(request.url.path, body, _headers(parsed), first=_PATIENCE)
         return RelayedAnswer(services, entry, call, _terms(request, parsed.value, entry), held.pop_all())
 
 

@@ -19,6 +19,7 @@ from freehold.settings import MemorySettings, ModelSettings, Settings
 from freehold.store.manifest import Manifest
 
 _FACTLESS_CONTEXT = 4096
+_TOKENLESS = frozenset({"transcription", "speech"})  # tasks whose requests are not measured in tokens
 _UNKNOWN = 2**50  # bytes
 
 
@@ -151,12 +152,12 @@ class Planner:
             budget = replace(self._home.budget, devices=(self._home.budget.host, *self._home.drawing))
             return canvas.plan(picture, budget, self._knobs(own, None))
         memory = int(options.get("memory_bytes", 0))
-        free = self._home.budget.host.free_bytes
+        told, free = int(options.get("context", 0)), self._home.budget.host.free_bytes
         if memory > free:
             reason = f"It needs {memory / 2**30:.1f} GiB, and there is {free / 2**30:.1f} GiB on host free."
             return Misfit(memory, self._home.bytes_by_device, reason)
         return Plan(
-            context=own.context or int(options.get("context", 0)) or engine.context or _FACTLESS_CONTEXT,
+            context=0 if manifest.task in _TOKENLESS else own.context or told or engine.context or _FACTLESS_CONTEXT,
             slots=own.slots or int(options.get("slots", 0)) or engine.slots or 4,
             knobs=self._knobs(own, None),
             memory=(Share(HOST, 0, 0, memory),) if memory else (),
