@@ -16,7 +16,7 @@ from benchmarks.overhead import CONCURRENT, STREAMS
 from benchmarks.processes import cpu_seconds, fake_engine, fake_gateway, pin, two_sides
 from benchmarks.report import Report, percentile
 
-PATHS = {"chat": "/v1/chat/completions", "Anthropic": "/v1/messages", "Ollama": "/api/chat"}
+PATHS = {"chat": "/v1/chat/completions", "Anthropic": "/v1/messages", "Ollama": "/api/chat", "Responses": "/v1/responses"}
 ROUNDS = 5
 
 
@@ -84,6 +84,8 @@ async def _streamed(report: Report, what: str, delay: float, tokens: int, port: 
 def _body(name: str, tokens: int, more: dict[str, Any], *, stream: bool) -> dict[str, Any]:
     directive = "[[fake:" + json.dumps({"tokens": tokens, **more}) + "]]"
     body: dict[str, Any] = {"model": "fake", "messages": [{"role": "user", "content": f"{directive} say something"}]}
+    if name == "Responses":
+        return {"model": "fake", "input": body["messages"], "stream": stream, "max_output_tokens": 2 * tokens}
     if name == "Ollama":
         return body | {"stream": stream, "options": {"num_predict": 2 * tokens}}
     return body | {"stream": stream, "max_tokens": 2 * tokens}

@@ -25,6 +25,7 @@ from freehold.gateway import (
     models,
     ollama,
     ollama_library,
+    responses,
     speech,
     tabby,
 )
@@ -51,6 +52,7 @@ class Entry:
 
 ROUTES = (
     Entry("POST", "/v1/chat/completions", inference.chat_completions),
+    Entry("POST", "/v1/responses", responses.create),
     Entry("POST", "/v1/completions", fim.completions),
     Entry("POST", "/v1/fim/completions", fim.fim_completions),
     Entry("POST", "/infill", fim.infill),

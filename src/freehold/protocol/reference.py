@@ -24,9 +24,11 @@ from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Pa
 from freehold.protocol.requests.fim import FimRequest, InfillRequest, TabbyRequest
 from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, Options
 from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
+from freehold.protocol.requests.responses import ResponsesRequest
 
 _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
+    ("POST /v1/responses", ResponsesRequest),
     ("POST /v1/completions", CompletionRequest),
     ("POST /v1/completions, as Tabby's plugins send it", TabbyRequest),
     ("POST /v1/fim/completions", FimRequest),

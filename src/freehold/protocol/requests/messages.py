@@ -75,14 +75,14 @@ UserParts = list[
 ]
 
 
-def _content_kind(value: object) -> str | None:
+def content_kind(value: object) -> str | None:
     if isinstance(value, str):
         return "«string»"
     return "«array»" if isinstance(value, list) else None
 
 
 STRING_OR_PARTS = Discriminator(
-    _content_kind,
+    content_kind,
     custom_error_type=NO_BRANCH,
     custom_error_message="|expected a string or an array of content parts.",
 )
