@@ -286,6 +286,15 @@ def test_models_are_made_copied_and_deleted(own):
     assert gone.value.status_code == 404
 
 
+def test_a_models_examples_stand_before_what_is_said(own):
+    turns = [{"role": "user", "content": "Say it"}, {"role": "assistant", "content": "in verse"}]
+    own.client.create("speaker", from_="fake", system="You are a poet.", messages=turns)
+    assert 'MESSAGE assistant """in verse"""' in own.client.show("speaker").modelfile
+    read = own.client.generate("speaker", "x").prompt_eval_count
+    assert read == len("You are a poet." + "Say it" + "in verse" + "x"), "to the fake engine, a byte is a token"
+    assert own.server.chat("x", model="speaker")[2]["usage"]["prompt_tokens"] == read
+
+
 def test_a_model_is_made_from_a_modelfile(own):
     parameters = 'PARAMETER temperature 0.7\nPARAMETER stop "a b"\nPARAMETER stop c\n'
     text = '# mine\nFROM fake:latest\nSYSTEM """You are\na poet."""\n' + parameters
@@ -299,7 +308,7 @@ def test_a_model_is_made_from_a_modelfile(own):
     ("fields", "says"),
     [
         ({"from": "fake", "adapters": {"a": "sha256:0"}}, "Adapters"),
-        ({"from": "fake", "messages": [{"role": "user", "content": "x"}]}, "Example"),
+        ({"from": "fake", "messages": [{"role": "robot", "content": "x"}]}, "example conversation"),
         ({"from": "fake", "parameters": {"unheard_of": 1}}, "unheard_of"),
         ({"from": "fake", "template": "{{ .Strange }}"}, "family"),
         ({"modelfile": "FROM fake\nADAPTER ./a.gguf"}, "Line 2"),

@@ -302,12 +302,15 @@ def test_a_model_comes_with_its_parameters_and_licence(store: Store, web: Web, r
     assert not [path for path, _ in web.requests[before:] if path.startswith("/blobs/") and sha256(tmp_path / "m") in path]
 
 
-def test_a_models_system_message_comes_with_it(store: Store, web: Web, registry: Registry, tmp_path: Path) -> None:
-    layers = {"model": model_bytes(tmp_path), "system": b"You are a pirate.\n", "messages": b"[]"}
+TURNS = b'[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Arr."}]'
+
+
+def test_what_a_model_says_first_comes_with_it(store: Store, web: Web, registry: Registry, tmp_path: Path) -> None:
+    layers = {"model": model_bytes(tmp_path), "system": b"You are a pirate.\n", "messages": TURNS}
     registry.add("library/pirate:latest", layers)
     model = get(store, "ollama:pirate", registry=web.url)
     assert model.system == "You are a pirate.\n"
-    assert model.notes == ("Its example conversation is not used; send one with the request.",)
+    assert (model.examples, model.notes) == ((("user", "Hello"), ("assistant", "Arr.")), ())
     registry.add("library/pirate:latest", layers | {"system": b"You are a parrot."})
     assert get(store, "ollama:pirate", registry=web.url).system == "You are a parrot."
     for words, said in (
@@ -317,6 +320,10 @@ def test_a_models_system_message_comes_with_it(store: Store, web: Web, registry:
         registry.add(f"library/other:{len(words)}", {"model": layers["model"], "system": words})
         other = get(store, f"ollama:other:{len(words)}", registry=web.url)
         assert (other.system, other.notes) == ("", said)
+    registry.add("library/talker:latest", {"model": layers["model"], "messages": b'[{"role": "tool", "content": 7}]'})
+    talker = get(store, "ollama:talker", registry=web.url)
+    assert talker.examples == ()
+    assert talker.notes == ("Its example conversation cannot be read, or is too long, and is not used.",)
 
 
 def test_names_are_those_of_the_registry(store: Store, web: Web, registry: Registry, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ SYSTEM """You are
 "brief"."""
 TEMPLATE "one line"
 LICENSE Apache-2.0
+MESSAGE user Hello there
+MESSAGE assistant """Arr,
+matey."""
 REQUIRES 0.6
 '''
     assert modelfile(text) == Modelfile(
@@ -31,6 +34,7 @@ REQUIRES 0.6
         template="one line",
         license="Apache-2.0",
         parameters={"temperature": 0.7, "top_k": 20, "stop": ["<|end|>", "END"]},
+        messages=[{"role": "user", "content": "Hello there"}, {"role": "assistant", "content": "Arr,\nmatey."}],
     )
 
 
@@ -43,7 +47,6 @@ def test_a_quote_within_a_text_is_part_of_it() -> None:
     ("text", "says"),
     [
         ("FROM x\nADAPTER a.gguf", "Line 2"),
-        ("MESSAGE user hello", "example"),
         ("HELLO world", "HELLO"),
         ("FROM", "no instruction"),
         ('SYSTEM """open', "not closed"),

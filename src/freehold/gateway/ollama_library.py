@@ -59,10 +59,11 @@ async def show(services: Services, request: Request) -> Response:
     return Json(
         {
             "license": manifest.license or "",
-            "modelfile": told.modelfile_of(tagged(manifest.name), template, manifest.system, parameters),
+            "modelfile": told.modelfile_of(tagged(manifest.name), template, manifest.system, parameters, manifest.examples),
             "parameters": parameters,
             "template": template,
             "system": manifest.system,
+            "messages": [{"role": role, "content": content} for role, content in manifest.examples],
             "details": told.details(card, _family(entry)),
             "model_info": _model_info(entry),
             "capabilities": told.capabilities(card["capabilities"], thinks),
@@ -154,6 +155,7 @@ def _wanted(asked: CreateBody) -> tuple[str | None, Changes]:
         template=(given.template if asked.template is None else asked.template) or None,
         license=(given.license if licence is None else licence) or None,
         parameters={**given.parameters, **(asked.parameters or {})},
+        messages=(given.messages if asked.messages is None else asked.messages) or None,
     )
     return asked.from_ or given.base, changes
 

@@ -177,11 +177,13 @@ def _check_part(part: Any, param: str, target: Target) -> None:
 
 
 def _messages(request: ChatRequest, target: Target) -> list[dict[str, Any]]:
-    """The conversation; one without a system message gets the model's own, where it has one."""
+    """The conversation. One without a system message gets the model's own, where it has one; its examples stand before what
+    is said."""
     said = [_message(index, message, target) for index, message in enumerate(request.messages)]
     if target.system and not any(isinstance(message, SystemMessage) for message in request.messages):
-        return [{"role": "system", "content": target.system}, *said]
-    return said
+        said.insert(0, {"role": "system", "content": target.system})
+    first = bool(said and said[0]["role"] == "system")
+    return [*said[:first], *({"role": role, "content": content} for role, content in target.examples), *said[first:]]
 
 
 def _message(index: int, message: Any, target: Target) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 class Target:
     """The model that a request is for. `context` and `max_output_tokens` are tokens a request; `dimensions` are the sizes
     that an embedding model was trained to be cut to; `sampling` holds the model's own recommended defaults; `system` is the
-    system message of chats that bring none; `marks` are its tokens for filling in the middle, by their texts, and `fim` the
-    family of models that it is asked like, where one is set."""
+    system message of chats that bring none, `examples` are turns (role, text) that stand before those of any; `marks` are its
+    tokens for filling in the middle, by their texts, and `fim` the family of models that it is asked like, where one is set."""
 
     name: str
     task: str
@@ -27,6 +27,7 @@ class Target:
     marks: Mapping[str, int] = field(default_factory=dict)
     fim: str = ""
     system: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

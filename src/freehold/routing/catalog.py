@@ -170,6 +170,7 @@ class Catalog:
             marks=facts.marks if facts else {},
             fim=self._settings.models.get(manifest.name, ModelSettings()).fim,
             system=manifest.system,
+            examples=manifest.examples,
         )
 
     def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:

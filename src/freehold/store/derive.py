@@ -12,6 +12,7 @@ from freehold.errors import InvalidRequest
 from freehold.store import disk
 from freehold.store.manifest import File, Manifest
 from freehold.store.names import check_name
+from freehold.store.ollama.messages import LONGEST_SYSTEM, examples
 from freehold.store.ollama.parameters import parameters
 from freehold.store.ollama.templates import translated
 from freehold.store.staging import temporary
@@ -20,17 +21,27 @@ from freehold.store.store import Store
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to be different; None leaves it. `parameters` are in Ollama's words, and change single ones."""
+    """What is to be different; None leaves it. `parameters` are in Ollama's words, and change single ones; `messages`
+    are turns of an example conversation."""
 
     system: str | None = None
     template: str | None = None
     license: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    messages: list[Any] | None = None
 
 
 def derive(store: Store, base: Manifest, name: str, changes: Changes) -> Manifest:
     """Installs the model. Raises InvalidRequest for a name, parameters or a template that cannot be."""
     check_name(name)
+    turns = base.examples if changes.messages is None else examples(changes.messages)
+    if turns is None:
+        raise InvalidRequest(
+            "An example conversation is a list of turns, each with a role (system, user or assistant) and a text, of "
+            f"{LONGEST_SYSTEM:,} characters in all.",
+            param="messages",
+            code="invalid_value",
+        )
     settings = parameters(changes.parameters)
     if settings.notes:
         raise InvalidRequest(f"{settings.notes[0]} Leave them out.", param="parameters", code="invalid_value")
@@ -41,6 +52,7 @@ def derive(store: Store, base: Manifest, name: str, changes: Changes) -> Manifes
         sampling={**base.sampling, **settings.sampling},
         options={**base.options, **settings.options},
         system=base.system if changes.system is None else changes.system,
+        examples=turns,
         license=base.license if changes.license is None else changes.license,
     )
     if changes.template is None:

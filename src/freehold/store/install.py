@@ -114,6 +114,7 @@ def _manifest(model: str, staged: Staged, header: Header | None, facts: ModelFac
         options=terms.options,
         description=terms.description,
         system=terms.system,
+        examples=terms.examples,
         notes=(*terms.notes, _CHATML) if speechless else terms.notes,
     )
 
@@ -121,6 +122,14 @@ def _manifest(model: str, staged: Staged, header: Header | None, facts: ModelFac
 def _same(old: Manifest, new: Manifest) -> bool:
     def of(manifest: Manifest) -> tuple[Any, ...]:
         files = sorted((file.role, file.digest or "") for file in manifest.files)
-        return files, manifest.source, dict(manifest.sampling), dict(manifest.options), manifest.system, manifest.task
+        return (
+            files,
+            manifest.source,
+            dict(manifest.sampling),
+            dict(manifest.options),
+            manifest.system,
+            manifest.examples,
+            manifest.task,
+        )
 
     return of(old) == of(new)

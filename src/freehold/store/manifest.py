@@ -32,6 +32,8 @@ Role = Literal[
 Task = Literal["chat", "embedding", "transcription", "speech", "image"]
 Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers"]
 
+Example = tuple[Literal["system", "user", "assistant"], str]  # who speaks, and what
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INSIDE = re.compile(r"(?:\w[\w.+-]*/){0,8}\w[\w.+-]*", re.ASCII)
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -78,7 +80,7 @@ class Manifest:
     the sizes that its embeddings were trained to be cut to; `options` what the engine is told beside it ("context": tokens a
     request, as its makers set them; "memory_bytes": what a model without facts takes; "family": its kind, as its engine names
     it); `source` where it came from, never with a secret; `notes` say what of the source could not be honoured; `system` is the
-    system message of chats that bring none.
+    system message of chats that bring none, `examples` are turns that stand before what is said in any.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -97,6 +99,7 @@ class Manifest:
     description: str = ""
     notes: tuple[str, ...] = ()
     system: str = ""
+    examples: tuple[Example, ...] = ()
 
     def file(self, role: Role) -> File | None:
         """The file of that role; of several, the first."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from freehold.store.manifest import Engine, File, Manifest, Role, Task
+from freehold.store.manifest import Engine, Example, File, Manifest, Role, Task
 from freehold.store.progress import OnProgress
 from freehold.store.store import Store
 
@@ -39,6 +39,7 @@ class Terms:
     sampling: Mapping[str, float | tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     system: str = ""
+    examples: tuple[Example, ...] = ()
     notes: tuple[str, ...] = ()
 
 

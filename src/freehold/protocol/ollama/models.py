@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,7 +55,7 @@ def parameter_lines(sampling: Mapping[str, Any], context: Any) -> str:
     return "\n".join(f'{name:<30} "{value}"' if isinstance(value, str) else f"{name:<30} {value:g}" for name, value in rows)
 
 
-def modelfile_of(name: str, template: str, system: str, parameters: str) -> str:
+def modelfile_of(name: str, template: str, system: str, parameters: str, examples: Sequence[tuple[str, str]]) -> str:
     """A Modelfile that makes the same model."""
     parts = [f"FROM {name}"]
     if template:
@@ -63,4 +63,5 @@ def modelfile_of(name: str, template: str, system: str, parameters: str) -> str:
     if system:
         parts.append(f'SYSTEM """{system}"""')
     parts += ["PARAMETER " + " ".join(line.split(None, 1)) for line in parameters.splitlines()]
+    parts += [f'MESSAGE {role} """{content}"""' for role, content in examples]
     return "\n".join(parts) + "\n"

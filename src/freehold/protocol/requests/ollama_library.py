@@ -52,11 +52,13 @@ class CreateBody(NamedBody):
         str | None, Honoured("in Jinja, or in Go's language where its family is known by its marks; any other is a 400")
     ] = Field(None, max_length=1 << 20)
     license: Annotated[str | list[str] | None, Honoured()] = None
-    modelfile: Annotated[
-        str | None, Honoured("FROM, SYSTEM, TEMPLATE, PARAMETER and LICENSE; ADAPTER and MESSAGE are a 400")
-    ] = Field(None, max_length=1 << 20)
+    modelfile: Annotated[str | None, Honoured("FROM, SYSTEM, TEMPLATE, PARAMETER, MESSAGE, LICENSE; ADAPTER is a 400")] = Field(
+        None, max_length=1 << 20
+    )
     stream: Annotated[bool | None, Honoured("true without it")] = None
-    messages: Annotated[Any, Refused("Example conversations are not kept; send them with each request.", ([],))] = None
+    messages: Annotated[
+        list[dict[str, Any]] | None, Honoured("turns of an example conversation, which stand before what is said")
+    ] = Field(None, max_length=256)
     adapters: Annotated[Any, Refused("Adapters (LoRA) are not served; give a whole model.", ({},))] = None
     files: Annotated[Any, Refused("Files are not taken this way: freehold pull ./model.gguf", ({},))] = None
     quantize: Annotated[Any, Refused("Nothing is quantised here; pull the model as you want it.", ("",))] = None

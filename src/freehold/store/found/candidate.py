@@ -11,6 +11,7 @@ from typing import Any
 
 from freehold.errors import InvalidRequest
 from freehold.store import quants
+from freehold.store.manifest import Example
 from freehold.store.names import check_name
 
 _MOST = 20_000  # entries of one folder tree that are looked at
@@ -33,6 +34,7 @@ class Candidate:
     notes: tuple[str, ...] = ()
     family: str | None = None
     system: str = ""
+    examples: tuple[Example, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:

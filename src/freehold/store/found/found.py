@@ -110,6 +110,7 @@ def _looked_into(candidate: Candidate) -> Manifest:
         options={**candidate.options, "version": version},
         notes=candidate.notes,
         system=candidate.system,
+        examples=candidate.examples,
     )
 
 

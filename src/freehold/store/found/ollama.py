@@ -10,7 +10,7 @@ from pathlib import Path
 from freehold.errors import StoreError
 from freehold.store.found.candidate import Candidate, named
 from freehold.store.ollama.image import LARGEST_MANIFEST, LARGEST_TEXT, Image, ImageName, Layer, image, image_name
-from freehold.store.ollama.messages import system_message
+from freehold.store.ollama.messages import said_before
 from freehold.store.ollama.parameters import Parameters, parameters
 from freehold.store.ollama.templates import family_of, translated
 
@@ -34,7 +34,7 @@ def _candidate(root: Path, path: Path) -> Candidate | None:
         blobs = {layer: root / "blobs" / layer.digest.replace(":", "-") for layer in found.layers}
         settings = _parameters(found, blobs)
         family, notes = _template(found, blobs)
-        system, unused = system_message(found, lambda layer: _text(layer, blobs))
+        before = said_before(found, lambda layer: _text(layer, blobs))
     except (StoreError, OSError, ValueError, RecursionError):
         return None
     projector = found.first("projector")
@@ -50,9 +50,10 @@ def _candidate(root: Path, path: Path) -> Candidate | None:
         {blobs[layer]: layer.digest for layer in found.layers},
         settings.sampling,
         settings.options,
-        (*settings.notes, *notes, *unused),
+        (*settings.notes, *notes, *before.notes),
         family,
-        system,
+        before.system,
+        before.examples,
     )
 
 

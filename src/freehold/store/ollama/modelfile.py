@@ -25,6 +25,7 @@ class Modelfile:
     template: str | None = None
     license: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    messages: list[dict[str, str]] = field(default_factory=list)
 
 
 def modelfile(text: str) -> Modelfile:
@@ -45,7 +46,8 @@ def modelfile(text: str) -> Modelfile:
             case "ADAPTER":
                 raise _wrong(line, "adapters (LoRA) are not served; give a whole model")
             case "MESSAGE":
-                raise _wrong(line, "example conversations are not kept; send them with each request")
+                role, _, said = value.partition(" ")
+                made.messages.append({"role": role.lower(), "content": said})
             case "REQUIRES":
                 continue  # a version of Ollama's
             case _:

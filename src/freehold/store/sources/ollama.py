@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from freehold.errors import DigestMismatch, SourceUnreachable, StoreError
 from freehold.store.manifest import Manifest, Role
 from freehold.store.ollama.image import LARGEST_MANIFEST, LARGEST_TEXT, Image, ImageName, Kind, Layer, image
-from freehold.store.ollama.messages import system_message
+from freehold.store.ollama.messages import said_before
 from freehold.store.ollama.parameters import Parameters, parameters
 from freehold.store.ollama.templates import translated
 from freehold.store.progress import OnProgress
@@ -57,14 +57,15 @@ class FromOllama:
         found = image(self._json("manifests", self.image.tag, LARGEST_MANIFEST), self.image)
         settings = self._parameters(found)
         fallback, notes = self._template(found)
-        system, unused = system_message(found, self._text)
+        before = said_before(found, self._text)
         terms = Terms(
             self.source,
             license=self._license(found),
             sampling=settings.sampling,
             options=settings.options,
-            system=system,
-            notes=(*settings.notes, *notes, *unused),
+            system=before.system,
+            examples=before.examples,
+            notes=(*settings.notes, *notes, *before.notes),
         )
         layers = [(role, found.first(kind)) for kind, role in _ROLES]
         remotes = [Remote(role, f"{self.image}", self._wanted(layer)) for role, layer in layers if layer is not None]
