@@ -30,7 +30,7 @@ TRANSCRIPTION_ALIASES = (
     "gpt-4o-transcribe-diarize",
     "gpt-transcribe",
 )
-SPEECH_ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+SPEECH_ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts", "tts-1-1106", "tts-1-hd-1106", "gpt-4o-mini-tts-2025-12-15")
 IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2")
 REALTIME_ALIASES = (
     "gpt-realtime",

@@ -164,7 +164,9 @@ def test_a_fresh_folder_speaks_and_what_was_removed_comes_back(tmp_path: Path) -
         with serving(tmp_path, env=environment) as server:
             assert len(spoken(server)[1]) > 2_000
             until(lambda server=server: server.request("DELETE", "/v1/models/espeak-ng")[0] == 200)
-            assert server.post("/v1/audio/speech", {"model": "tts-1", "input": TEXT, "voice": "alloy"})[0] == 404
+            status, _, answer = server.post("/v1/audio/speech", {"model": "tts-1", "input": TEXT, "voice": "alloy"})
+            assert status == 404
+            assert "freehold pull espeak-ng" in answer["error"]["message"]
 
 
 HOSTILE = (

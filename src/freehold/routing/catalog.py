@@ -119,6 +119,11 @@ class Catalog:
         return [alias for alias, target in self._settings.aliases.items() if defaults.get(target, target) == model]
 
     def _not_found(self, name: str) -> ModelNotFound:
+        if (real := self.real_name(name)) != name:
+            return ModelNotFound(
+                f"{name[:200]!r} stands for the model {real!r}, which is not installed. Pull it: freehold pull {real}",
+                param="model",
+            )
         installed = [manifest.name for manifest in self._store.list()]
         aliases = [alias for alias in self._settings.aliases if not alias.endswith("*")]
         near = difflib.get_close_matches(name, [*installed, *aliases], n=3, cutoff=0.5) or installed[:3]

@@ -33,13 +33,14 @@ class Sherpa:
         self.rate: int = self._tts.sample_rate
         self._speakers = max(1, self._tts.num_speakers)
         self._phonemes = Phonemes()
+        self._by_lexicon = _BY_LEXICON if _lexicon(folder) else ()
 
     def speak(self, text: str, voice: Voice, speed: float, emit: Emit) -> None:
         asked = sherpa_onnx.GenerationConfig()
         asked.sid, asked.speed = int(voice.speaker), speed
         if asked.sid >= self._speakers:
             raise EngineFailed("the model has no such speaker")
-        if voice.language.partition("-")[0] not in _BY_LEXICON:
+        if voice.language.partition("-")[0] not in self._by_lexicon:
             phonemes = self._phonemes.of(text, voice.language)
             if not phonemes:
                 return

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from freehold.protocol.voices import Voice
 from freehold.workers.speech.encode import Encoder
-from freehold.workers.speech.engine import Engine
+from freehold.workers.speech.engine import Engine, EngineFailed
 
 _AHEAD = 256 * 1024  # bytes that may wait for the client before the next sentence is spoken
 
@@ -60,6 +60,8 @@ class Speaking:
                 self._engine.speak(text, self._speech.voice, self._speech.speed, self._emit)
                 if not self._may_go_on():
                     return
+            if not self.samples:
+                raise EngineFailed("the engine made no sound")
             self._give(self._encoder.end())
         finally:
             self._loop.call_soon_threadsafe(self._made.put_nowait, None)
