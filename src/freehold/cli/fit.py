@@ -17,6 +17,8 @@ from freehold.store.disk import megabytes
 if TYPE_CHECKING:
     from freehold.hardware.fit import Misfit, Plan
     from freehold.settings import Settings
+    from freehold.store.catalogue import Entry
+    from freehold.store.manifest import Manifest, Task
 
 DOES_NOT_FIT = 1  # the exit code
 _KV_TYPES = ("auto", *(name for name in get_args(KvType) if name != "f32"))
@@ -56,17 +58,28 @@ def fit(session: Session, model: str, context: int | None, slots: int | None, kv
 def _planned(session: Session, model: str, wishes: dict[str, Any], planner: Any) -> tuple[str, Plan | Misfit]:
     """The model's real name, and its plan. Raises NotInstalled for what is neither here nor in the catalogue."""
     from freehold.store import catalogue
-    from freehold.store.catalogue.shapes import published_shape
+    from freehold.store.catalogue.shapes import folder_memory, published_shape
 
     try:
         manifest = session.manifest(model)
     except NotInstalled:
         entry = catalogue.find(model, session.settings.data_dir)
+        if entry is not None and entry.served and entry.engine != "llama.cpp" and (size := entry.size()) is not None:
+            return entry.name, planner(session.settings).plan(_as_installed(entry, folder_memory(size.bytes)))
         shape = published_shape(entry) if entry is not None and entry.served else None
         if entry is None or shape is None:
             raise
         return entry.name, planner(_wished(session.settings, entry.name, wishes)).plan_shape(entry.name, shape)
     return manifest.name, planner(_wished(session.settings, manifest.name, wishes)).plan(manifest)
+
+
+def _as_installed(entry: Entry, memory: int) -> Manifest:
+    """What a model that hears or speaks will be once it is here, as far as its plan depends on it."""
+    from freehold.store.manifest import Manifest
+
+    task: Task = "transcription" if "speech-to-text" in entry.tasks else "speech"
+    options = {"memory_bytes": memory}
+    return Manifest(entry.name, task, "sherpa-onnx", (), entry.url, entry.license, created=0, options=options)
 
 
 def _wished(settings: Settings, name: str, wishes: dict[str, Any]) -> Settings:
@@ -90,7 +103,8 @@ _PARTS = ("weights", "kv", "buffers")
 
 def _print(name: str, found: Plan) -> None:
     knobs = found.knobs
-    print(f"{name} fits: {found.slots} request{'s' if found.slots > 1 else ''} at a time, {found.context:,} tokens each.\n")
+    room = f", {found.context:,} tokens each" if found.context else ""
+    print(f"{name} fits: {found.slots} request{'s' if found.slots > 1 else ''} at a time{room}.\n")
     rows = [(share.device, *(megabytes(getattr(share, part)) for part in (*_PARTS, "total"))) for share in found.memory]
     print_table(("DEVICE", "WEIGHTS", "KV CACHE", "BUFFERS", "TOTAL"), rows)
     print()

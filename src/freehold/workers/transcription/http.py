@@ -126,6 +126,7 @@ async def _answer(request: Request, listening: Listening, form: str, granulariti
     segments = await work
     language = next((each.language for each in segments if each.language), listening.recogniser.model.language)
     task = "translate" if listening.asked.translate else "transcribe"
+    language = "en" if listening.asked.translate else language
     whole = Transcript(segments, listening.heard, language, task)
     body = await asyncio.to_thread(whole.render, form, granularities)
     return Response(body, headers={"content-type": transcripts.CONTENT_TYPES[form]})
