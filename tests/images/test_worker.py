@@ -195,6 +195,7 @@ def test_a_client_that_leaves_stops_the_drawing_within_a_step(worker: Worker, st
             answer = connection.getresponse()
             until(lambda: b"step 2/" in answer.readline())
     assert worker.generate(steps=1)[0] == 200  # its turn came
+    assert json.loads(worker.ask("GET", "/v1/images/pace")[2])["steps"] != 500  # and not because the other was done
 
 
 def test_packed_latents_are_shown_in_the_making_and_edited(flux: Worker) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from freehold.errors import BadModelFile, StoreError
 
 INDEX = "model_index.json"
-_TEXTS = re.compile(r"[\w.+-]+\.(json|txt|model)", re.ASCII)
+_TEXTS = re.compile(r"[\w.+-]+\.(json|txt|model|jinja)", re.ASCII)
 _WEIGHTS = re.compile(r"(?P<stem>diffusion_pytorch_model|model)(?P<fp16>\.fp16)?(?P<part>-\d{5}-of-\d{5})?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SHARDS = re.compile(r"(?:diffusion_pytorch_model|model)\.safetensors\.index(?P<fp16>\.fp16)?\.json")

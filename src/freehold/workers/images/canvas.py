@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from freehold.workers.serve import Refused
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_LONGEST = 8  # times the usual side: no model draws hairlines
 _OPAQUE = 128  # alpha from which a mask keeps a pixel
 
 
@@ -89,8 +90,8 @@ class Grid:
         near = self.near(width, height)
         if near != (width, height):
             raise Refused(
-                f"This model does not draw {width}x{height}: sides are multiples of {self.multiple}, at least {self.least}, "
-                f"and at most {self.most_pixels:,} pixels. The nearest is {near[0]}x{near[1]}.",
+                f"This model does not draw {width}x{height}: sides are multiples of {self.multiple}, {self.least} to "
+                f"{_LONGEST * self.side} pixels, and at most {self.most_pixels:,} in all. The nearest is {near[0]}x{near[1]}.",
                 param="size",
             )
         return near
@@ -105,7 +106,8 @@ class Grid:
 
     def _near(self, side: float) -> int:
         multiple = self.multiple
-        return max(-(-self.least // multiple) * multiple, round(side / multiple) * multiple)
+        least, most = -(-self.least // multiple) * multiple, _LONGEST * self.side // multiple * multiple
+        return min(most, max(least, round(side / multiple) * multiple))
 
 
 def picture(pixels: np.ndarray) -> Image.Image:

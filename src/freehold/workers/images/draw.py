@@ -14,7 +14,7 @@ from PIL import Image
 
 from freehold.workers.images.canvas import encoded, picture
 from freehold.workers.images.jobs import Job
-from freehold.workers.images.pipeline import Pipeline, decode
+from freehold.workers.images.pipeline import Pipeline, decode, parameters
 from freehold.workers.images.request import Asked
 from freehold.workers.serve import Refused
 
@@ -84,7 +84,8 @@ class Painter:
             raise Cancelled
         self._model.tile(job.width, job.height)
         generator = torch.Generator("cpu").manual_seed(seed)
-        out = job.pipeline(**job.call, generator=generator, output_type="np", callback_on_step_end=after_step)
+        steps = {"callback_on_step_end": after_step} if "callback_on_step_end" in parameters(job.pipeline) else {}
+        out = job.pipeline(**job.call, **steps, generator=generator, output_type="np")
         flagged = getattr(out, "nsfw_content_detected", None)
         if flagged and any(flagged):
             raise Refused("The model's own safety checker rejects this picture.", code="moderation_blocked")

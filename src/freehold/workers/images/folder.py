@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 INDEX = "model_index.json"
-_ENDINGS = (".safetensors", ".json", ".txt", ".model")  # .model is sentencepiece's vocabulary, a protobuf
+# .model is sentencepiece's vocabulary, a protobuf; .jinja a chat template, which transformers renders in a sandbox.
+_ENDINGS = (".safetensors", ".json", ".txt", ".model", ".jinja")
 _LARGEST_TEXT = 64 << 20  # bytes of a JSON file; a tokenizer's has up to 20 MB
 _LIBRARIES = ("diffusers", "transformers")
 _OF_PIPELINES = {("stable_diffusion", "StableDiffusionSafetyChecker")}
-_CLASS = re.compile(r"[A-Z][A-Za-z0-9]{1,80}")
+_CLASS = re.compile(r"[A-Z][A-Za-z0-9_]{1,80}")
 _PART = re.compile(r"[a-z][a-z0-9_]{0,60}")
 _FILE = re.compile(r"[A-Za-z0-9][\w.-]{0,200}")
 

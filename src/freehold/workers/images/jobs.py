@@ -86,7 +86,7 @@ class Desk:
         takes, (width, height) = parameters(pipeline), size
         steps = run = asked.steps or self._model.steps(asked.quality)
         if "strength" in takes:
-            strength = asked.strength or (1.0 if asked.mask else _STRENGTH[asked.kind])
+            strength = asked.strength or (1.0 if asked.mask else _STRENGTH.get(asked.kind, 1.0))
             steps = max(steps, math.ceil(1 / strength))
             run = int(steps * strength)  # it begins where the picture that was sent would be on the way
             given["strength"] = strength

@@ -79,10 +79,6 @@ class Pipeline:
         return made
 
     @property
-    def vae(self) -> Any:
-        return self._main.vae
-
-    @property
     def checks_content(self) -> bool:
         return getattr(self._main, "safety_checker", None) is not None
 
@@ -138,8 +134,9 @@ class Pipeline:
 
     def tile(self, width: int, height: int) -> None:
         """Pictures above the usual size are decoded piece by piece: in one they would take more memory than was planned."""
-        if hasattr(self.vae, "enable_tiling"):
-            self.vae.enable_tiling() if width * height > self.grid.side**2 else self.vae.disable_tiling()
+        vae: Any = getattr(self._main, "vae", None)
+        if vae is not None and hasattr(vae, "enable_tiling"):
+            vae.enable_tiling() if width * height > self.grid.side**2 else vae.disable_tiling()
 
 
 def parameters(pipeline: Any) -> Mapping[str, inspect.Parameter]:
