@@ -9,6 +9,7 @@ import re
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,8 +51,9 @@ def run(*, quick: bool, data_dir: Path | None) -> Report:
     report = Report("Speech, by espeak-ng, and what Moonshine tiny hears of it")
     rounds = 5 if quick else 40
     with _serving(data_dir) as running:
-        _ask(running, _TWO)  # loads
+        _cold(report, running, 2 if quick else 5)
         _first_audio(report, running, rounds)
+        _left(report, running, 3 if quick else 15)
         _formats(report, running, 3 if quick else 15)
         _at_once(report, running, 4 if quick else 40)
         _long(report, running, 4_000 if quick else 100_000)
@@ -94,11 +96,54 @@ def _seconds(wav: bytes) -> float:
     return (len(wav) - 44) / 48_000
 
 
+def _cold(report: Report, running: Gateway, rounds: int) -> None:
+    seconds = []
+    for _ in range(rounds):
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+        connection.request("POST", "/api/unload", json.dumps({"model": _VOICE}), {"Content-Type": "application/json"})
+        connection.getresponse().read()
+        connection.close()
+        seconds.append(_ask(running, _TWO)[0])
+    report.samples["cold_s"] = seconds
+    report.add("first audio, the model not in memory", median(seconds) * 1000, "ms", note="its worker is started")
+
+
 def _first_audio(report: Report, running: Gateway, rounds: int) -> None:
     firsts = sorted(_ask(running, _TWO, response_format="mp3")[0] for _ in range(rounds))
     report.samples["first_audio_s"] = firsts
     report.add("first audio of two sentences, mp3", median(firsts) * 1000, "ms", goal="≤ 300")
     report.add("the slowest of them", firsts[-1] * 1000, "ms", note=f"of {rounds}")
+
+
+def _left(report: Report, running: Gateway, rounds: int) -> None:
+    """How soon nobody is spoken to any more when a client hangs up in the middle of a long text."""
+    seconds = []
+    for _ in range(rounds):
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=600)
+        body = {"model": _VOICE, "input": " ".join(SENTENCES * 100), "voice": "alloy", "response_format": "pcm"}
+        connection.request("POST", "/v1/audio/speech", json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read(10_000)
+        began = time.perf_counter()
+        answer.close()
+        connection.close()
+        while _leases(running):
+            time.sleep(0.002)
+        seconds.append(time.perf_counter() - began)
+    report.samples["left_s"] = seconds
+    report.add(
+        "slot free after a client left",
+        median(seconds) * 1000,
+        "ms",
+        goal="≤ 200",
+        note=f"slowest {max(seconds) * 1000:.0f} ms",
+    )
+
+
+def _leases(running: Gateway) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/metrics", timeout=10) as answer:
+        found = re.search(rf'^freehold_leases\{{model="{_VOICE}"\}} (\S+)', answer.read().decode(), re.M)
+    return float(found[1]) if found else 0.0
 
 
 def _formats(report: Report, running: Gateway, rounds: int) -> None:

@@ -207,6 +207,12 @@ def test_a_text_in_another_script_is_pointed_to_a_voice_that_reads_it(speech_ser
     assert len(spoken(speech_server, input="Привет, мир!", voice="ru")[1]) > 2_000
 
 
+def test_a_japanese_text_must_be_in_kana(speech_server: Server) -> None:
+    assert "kana" in refused(speech_server, input="東京は日本の首都です。", voice="ja")["message"]
+    assert len(spoken(speech_server, input="とうきょうは にほんの しゅとです。", voice="ja")[1]) > 2_000
+    assert len(spoken(speech_server, input="东京是日本的首都。", voice="zh")[1]) > 2_000
+
+
 def test_the_voices_are_listed(speech_server: Server) -> None:
     _, _, body = speech_server.get("/v1/audio/voices")
     voices = {voice["id"]: voice for voice in body["data"]}

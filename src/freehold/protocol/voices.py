@@ -161,11 +161,13 @@ def check_script(text: str, voice: Voice, voices: Sequence[Voice] = ()) -> None:
     if 2 * sum(foreign.values()) <= sum(letters.values()):
         return
     script = max(foreign, key=lambda name: foreign[name])
+    shown = {"CJK": "Chinese"}.get(script, script.capitalize())
     able = [other.id for other in voices if script in _SCRIPTS.get(other.language.partition("-")[0], ())]
     hint = f" Voices that can: {', '.join(able[:_SHOWN])}." if able else " No voice of this model can."
+    if voice.language == "ja":
+        hint = " Write it in kana."
     raise InvalidRequest(
-        f"The voice {voice.id!r} ({voice.language}) cannot read {script.capitalize()} letters, which most of the input is in."
-        f"{hint}",
+        f"The voice {voice.id!r} ({voice.language}) cannot read {shown} letters, which most of the input is in.{hint}",
         param="voice",
         code="invalid_value",
     )
