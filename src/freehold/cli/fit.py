@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from freehold.hardware.fit import Misfit, Plan
     from freehold.settings import Settings
     from freehold.store.catalogue import Entry
-    from freehold.store.manifest import Manifest, Task
+    from freehold.store.manifest import Engine, Manifest, Task
 
 DOES_NOT_FIT = 1  # the exit code
 _KV_TYPES = ("auto", *(name for name in get_args(KvType) if name != "f32"))
@@ -58,14 +58,15 @@ def fit(session: Session, model: str, context: int | None, slots: int | None, kv
 def _planned(session: Session, model: str, wishes: dict[str, Any], planner: Any) -> tuple[str, Plan | Misfit]:
     """The model's real name, and its plan. Raises NotInstalled for what is neither here nor in the catalogue."""
     from freehold.store import catalogue
-    from freehold.store.catalogue.shapes import folder_memory, published_shape
+    from freehold.store.catalogue.shapes import drawing_options, folder_memory, published_shape
 
     try:
         manifest = session.manifest(model)
     except NotInstalled:
         entry = catalogue.find(model, session.settings.data_dir)
         if entry is not None and entry.served and entry.engine != "llama.cpp" and (size := entry.size()) is not None:
-            return entry.name, planner(session.settings).plan(_as_installed(entry, folder_memory(size.bytes)))
+            options = drawing_options(entry) or {"memory_bytes": folder_memory(size.bytes)}
+            return entry.name, planner(session.settings).plan(_as_installed(entry, options))
         shape = published_shape(entry) if entry is not None and entry.served else None
         if entry is None or shape is None:
             raise
@@ -73,13 +74,13 @@ def _planned(session: Session, model: str, wishes: dict[str, Any], planner: Any)
     return manifest.name, planner(_wished(session.settings, manifest.name, wishes)).plan(manifest)
 
 
-def _as_installed(entry: Entry, memory: int) -> Manifest:
-    """What a model that hears or speaks will be once it is here, as far as its plan depends on it."""
+def _as_installed(entry: Entry, options: dict[str, Any]) -> Manifest:
+    """What a model of another engine than llama.cpp will be once it is here, as far as its plan depends on it."""
     from freehold.store.manifest import Manifest
 
-    task: Task = "transcription" if "speech-to-text" in entry.tasks else "speech"
-    options = {"memory_bytes": memory}
-    return Manifest(entry.name, task, "sherpa-onnx", (), entry.url, entry.license, created=0, options=options)
+    task: Task = "image" if "image" in entry.tasks else "transcription" if "speech-to-text" in entry.tasks else "speech"
+    engine: Engine = "diffusers" if task == "image" else "sherpa-onnx"
+    return Manifest(entry.name, task, engine, (), entry.url, entry.license, created=0, options=options)
 
 
 def _wished(settings: Settings, name: str, wishes: dict[str, Any]) -> Settings:
@@ -108,6 +109,10 @@ def _print(name: str, found: Plan) -> None:
     rows = [(share.device, *(megabytes(getattr(share, part)) for part in (*_PARTS, "total"))) for share in found.memory]
     print_table(("DEVICE", "WEIGHTS", "KV CACHE", "BUFFERS", "TOTAL"), rows)
     print()
+    if found.place is not None:
+        parted = ", its parts one by one when they are used" if found.place.offload else ""
+        print_pairs({"drawn on": f"{found.place.device} in {found.place.dtype}{parted}", "threads": str(knobs.threads)})
+        return
     print_pairs(
         {
             "KV cache": found.kv_type,

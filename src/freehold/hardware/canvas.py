@@ -52,7 +52,7 @@ def plan(canvas: Canvas, budget: Budget, knobs: Knobs) -> Plan | Misfit:
     for place, shares in candidates:
         if not budget.shortfalls(shares):
             layers = 1 if place.device != "cpu" else 0
-            return Plan(context=1, slots=1, knobs=knobs, gpu_layers=layers, memory=shares, place=place)
+            return Plan(context=0, slots=1, knobs=knobs, gpu_layers=layers, memory=shares, place=place)
     _, least = candidates[-1]
     needed = sum(share.total for share in least)
     free = {device.name: device.free_bytes for device in budget.devices}

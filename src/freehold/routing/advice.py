@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from freehold.hardware import canvas
 from freehold.hardware.budget import Budget
 from freehold.hardware.fit import Misfit, Plan, Want, plan
-from freehold.hardware.plan import HOST, Share
+from freehold.hardware.plan import HOST, Knobs, Share
 from freehold.hardware.speed import Expected, Rates, expected
 from freehold.store.catalogue.entry import Entry, Task, Variant
-from freehold.store.catalogue.shapes import folder_memory, published_shape
+from freehold.store.catalogue.shapes import drawing_options, folder_memory, published_shape
 
 GIB = 2**30
 CONTEXT = 8192  # tokens: room for a conversation, a file of code, some pages
@@ -112,6 +113,9 @@ def _of_folder(entry: Entry, variant: Variant, here: Here, points: float) -> Can
     size = entry.size(variant)
     if size is None:
         return None
+    picture = canvas.Canvas.of(drawing_options(entry, variant))
+    if picture is not None:
+        return Candidate(entry, variant, points, canvas.plan(picture, here.budget, Knobs()), None)
     needed, free = folder_memory(size.bytes), here.budget.host.free_bytes
     outcome: Plan | Misfit = Plan(context=0, slots=4, memory=(Share(HOST, needed, 0, 0),))
     if needed > free:

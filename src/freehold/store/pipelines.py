@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ class Defaults:
     guidance: float
 
 
-_USUAL = Defaults(30, 5.0)
-# By diffusers' class: as it was trained, and distilled to few steps. From the models' own pages.
+# By diffusers' class: as it was trained, and distilled to few steps, from the models' own pages. Others draw as diffusers has
+# it.
 _FAMILIES: Mapping[str, tuple[Defaults, Defaults]] = {
     "StableDiffusionPipeline": (Defaults(25, 7.5), Defaults(4, 0)),
     "StableDiffusionXLPipeline": (Defaults(30, 5.0), Defaults(4, 0)),
@@ -46,6 +46,7 @@ _FAMILIES: Mapping[str, tuple[Defaults, Defaults]] = {
     "FluxPipeline": (Defaults(28, 3.5), Defaults(4, 0)),
     "QwenImagePipeline": (Defaults(50, 4.0), Defaults(8, 1.0)),
     "ZImagePipeline": (Defaults(28, 4.0), Defaults(9, 0)),
+    "Flux2KleinPipeline": (Defaults(4, 1.0), Defaults(4, 1.0)),
 }
 
 
@@ -114,26 +115,26 @@ def _weights(part: str, there: list[str]) -> list[str]:
 def options(files: Mapping[str, Path], name: str) -> dict[str, Any]:
     """What a manifest says of a pipeline: `files` by their names in it, `name` for people ("sdxl-turbo").
 
-    "family" is diffusers' class, "size" the side of its usual pictures in pixels, "steps" and "guidance" its makers' advice,
-    and "components" each part's parameters. Raises BadModelFile for weights that are broken.
+    "family" is diffusers' class, "size" the side of its usual pictures in pixels, "steps" and "guidance" its makers' advice if
+    known, and "components" each part's parameters. Raises BadModelFile for weights that are broken.
     """
     index = parsed(_text(files[INDEX]))
     components = {part: {"parameters": count} for part in parts(index) if (count := _parameters(files, part))}
     if not components:
         raise _bad("it has no weights")
     family = str(index["_class_name"])
-    usual, few = _FAMILIES.get(family, (_USUAL, _USUAL))
     transformer = _config(files, "transformer")
     schnell = family == "FluxPipeline" and transformer.get("guidance_embeds") is False
-    advice = few if schnell or _FEW.search(name) else usual
-    return {
+    told: dict[str, Any] = {
         "family": family,
         "size": _side(files, transformer, name),
-        "steps": advice.steps,
-        "guidance": advice.guidance,
         "components": components,
         "slots": 1,
     }
+    if family in _FAMILIES:
+        usual, few = _FAMILIES[family]
+        told |= asdict(few if schnell or _FEW.search(name) else usual)
+    return told
 
 
 def _side(files: Mapping[str, Path], transformer: Mapping[str, Any], name: str) -> int:

@@ -6,6 +6,8 @@ gives way to the file's own facts once the model is installed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from freehold.hardware.layers import Layer
 from freehold.hardware.shape import Shape
 from freehold.store.catalogue.entry import BITS_PER_WEIGHT, Architecture, Entry, Variant
@@ -61,6 +63,18 @@ def folder_memory(size: int) -> int:
     """Bytes that a model of another engine than llama.cpp takes when loaded, by those of its files: the weights, what the
     engine makes of them, and what it works in."""
     return round(1.2 * size) + 400 * 2**20
+
+
+def drawing_options(entry: Entry, variant: Variant | None = None) -> dict[str, Any]:
+    """What the manifest of a pipeline will say of its memory (freehold.store.pipelines), as far as its entry knows: "size", and
+    the parameters of its denoiser, the option "unet" or "transformer", and of all others. Empty where it does not."""
+    options = (variant or entry.variant).options
+    kind = next((kind for kind in ("unet", "transformer") if kind in options), None)
+    if kind is None:
+        return {}
+    denoiser = int(options[kind])
+    components = {kind: {"parameters": denoiser}, "others": {"parameters": max(0, entry.parameters - denoiser)}}
+    return {"size": int(options.get("size", 1024)), "components": components}
 
 
 def typical(parameters: int) -> Architecture:
