@@ -26,6 +26,7 @@ from freehold.protocol.realtime.session import Session
 from freehold.protocol.voices import Voices
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Terms
+from freehold.store.manifest import Task
 from freehold.telemetry import log
 
 _GOING_AWAY = 1001
@@ -88,15 +89,22 @@ class Talk:
     async def _warm(self) -> None:
         """Loads the session's models, so that the first turn need not wait for them. What fails is told when it is used."""
         services, settings = self._services, self._session.settings
+        transcription = settings.audio.input.transcription
+        wanted: list[tuple[str, Task]] = [
+            ((transcription and transcription.model) or services.settings.default_transcription, "transcription")
+        ]
+        if self._entry is not None:
+            await self._load(self._entry)
+            if settings.output_modalities == ["audio"]:
+                wanted.append((services.settings.default_speech, "speech"))
+        for name, task in wanted:
+            with contextlib.suppress(FreeholdError):
+                await self._load(for_task(services, name, task))
+
+    async def _load(self, entry: Entry) -> None:
         with contextlib.suppress(FreeholdError):
-            entries = [for_task(services, services.settings.default_transcription, "transcription")]
-            if self._entry is not None:
-                entries.append(self._entry)
-                if settings.output_modalities == ["audio"]:
-                    entries.append(for_task(services, services.settings.default_speech, "speech"))
-            for entry in entries:
-                entry.check()
-                await services.scheduler.load(entry.deployment, entry.stay)
+            entry.check()
+            await self._services.scheduler.load(entry.deployment, entry.stay)
 
     async def _read(self) -> None:
         while True:
