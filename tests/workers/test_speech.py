@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -273,3 +274,13 @@ def cpu_seconds(pid: int) -> float:
     """What a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_what_is_written_down_is_kept_until_the_package_has_other_voices(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    manifest = pull(store, "espeak-ng", on_progress=lambda progress: None)
+    written = store.stamp("espeak-ng")
+    pull(store, "espeak-ng", on_progress=lambda progress: None)
+    assert store.stamp("espeak-ng") == written
+    store.save(dataclasses.replace(manifest, options={**manifest.options, "voices": manifest.options["voices"][1:]}))
+    assert pull(store, "espeak-ng", on_progress=lambda progress: None).options == manifest.options

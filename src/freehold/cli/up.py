@@ -108,7 +108,7 @@ async def _start_models(services: Services, base: str) -> None:
 
     settings = services.settings
     _say(f"Freehold is listening on {base}")
-    _install_bundled(services)
+    await asyncio.to_thread(_install_bundled, services)
     preloaded = (name for name, own in settings.models.items() if own.preload)
     wanted = list(dict.fromkeys((settings.default_chat, settings.default_embedding, *preloaded)))
     with board() as progress:
@@ -143,14 +143,18 @@ async def _pull_later(services: Services, name: str) -> None:
 
 
 def _install_bundled(services: Services) -> None:
-    """The voice that comes with Freehold needs no pull; it loads in a moment when it is asked for."""
-    from freehold.store.bundled import ESPEAK, install
+    """The voice that comes with Freehold needs no pull; it loads in a moment when it is asked for. Another version of its
+    package may have other voices, which are then written down."""
+    from freehold.store.bundled import ESPEAK, FromInstall, install
 
-    if services.settings.starter and services.settings.default_speech == ESPEAK and not services.store.has(ESPEAK):
-        try:
-            install(services.store, ESPEAK)
-        except StoreError as error:
-            print(f"warning: {ESPEAK} is not available: {error}", file=sys.stderr, flush=True)
+    store = services.store
+    if not services.settings.starter or services.settings.default_speech != ESPEAK:
+        return
+    try:
+        if not store.has(ESPEAK) or not FromInstall().is_in(store.get(ESPEAK)):
+            install(store, ESPEAK)
+    except StoreError as error:
+        print(f"warning: {ESPEAK} is not available: {error}", file=sys.stderr, flush=True)
 
 
 async def _start_model(services: Services, name: str, progress: Board) -> None:
