@@ -72,6 +72,11 @@ COMMANDS = {
         "engine",
         "Choose, install and compile the engines that run models: llama.cpp for text, diffusers for pictures.",
     ),
+    "connect": Entry(
+        "freehold.cli.connect.command",
+        "connect",
+        "Set an editor, an agent or a library up for this server; without a name, list those that are known.",
+    ),
     "doctor": Entry("freehold.cli.doctor", "doctor", "Check this machine and say what to mend."),
     "version": Entry("freehold.cli.version", "version", "Print the version."),
 }

@@ -1,0 +1,1 @@
+"""`freehold connect`: the configuration of editors and agents, written, tested and undone."""
