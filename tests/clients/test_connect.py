@@ -113,7 +113,8 @@ def parsed_by_neovim(path: Path) -> Any:
     program = (
         f"local found = dofile({json.dumps(str(path))}); "
         "local function plain(v) if type(v) == 'function' then local ok, r = pcall(v); return ok and r or 'function' end "
-        "if type(v) ~= 'table' then return v end local t = {} for k, x in pairs(v) do t[tostring(k)] = plain(x) end return t end "
+        "if type(v) ~= 'table' then return v end local t = {} "
+        "for k, x in pairs(v) do t[tostring(k)] = plain(x) end return t end "
         "io.write(vim.fn.json_encode(plain(found)))"
     )
     done = subprocess.run(
