@@ -68,7 +68,7 @@ def from_card(card: Any) -> Row:
     can = card.get("capabilities") or {}
     return Row(
         name=str(card["id"]),
-        task="embedding" if can.get("embeddings") else "chat",
+        task=str(card.get("task") or ("embedding" if can.get("embeddings") else "chat")),
         parameters=int(meta.get("n_params") or 0),
         quantization=str(card.get("quantization") or ""),
         context=int(meta.get("n_ctx") or 0),

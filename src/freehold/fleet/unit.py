@@ -37,7 +37,7 @@ _SETTLING = 1.0  # seconds in which a worker that broke a connection is seen to 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker as it is now. `context` is tokens a request; times are seconds; `build` is the engine's.
+    """A worker as it is now. `context` is tokens a request; times are seconds; `build` is llama.cpp's.
 
     `progress` (0 to 1) is how much of a loading model is in memory, None when that cannot be told; `plan` sums up what was
     planned for it, and `reduced` says what was cut because memory ran out. Of one that ended, `failure` is the kind of its end,
@@ -143,7 +143,7 @@ class Unit:
         return WorkerStatus(
             model=self.deployment.name,
             engine=self.deployment.engine,
-            build=self.plan.knobs.build,
+            build=self.plan.knobs.build if self.deployment.engine == "llama.cpp" else "",
             state=self.state,
             pid=process.pid if process else None,
             rss_bytes=rss,

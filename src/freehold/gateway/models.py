@@ -35,6 +35,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "object": "model",
         "created": manifest.created,
         "owned_by": "freehold",
+        "task": manifest.task,
         "max_model_len": target.context,
         "context_length": target.context,
         "max_input_tokens": target.context,
