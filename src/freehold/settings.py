@@ -18,7 +18,15 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from freehold.aliases import BUILT_IN, CHAT_DEFAULT, EMBEDDING_DEFAULT, IMAGE_DEFAULT, SPEECH_DEFAULT, TRANSCRIPTION_DEFAULT
+from freehold.aliases import (
+    BUILT_IN,
+    CHAT_DEFAULT,
+    EMBEDDING_DEFAULT,
+    IMAGE_DEFAULT,
+    RERANK_DEFAULT,
+    SPEECH_DEFAULT,
+    TRANSCRIPTION_DEFAULT,
+)
 from freehold.errors import SettingsError
 from freehold.units import bytes_in, seconds_in
 
@@ -192,6 +200,10 @@ class Settings(_Section):
     )
     default_chat: str = Field("smollm2:135m", description="Model that OpenAI's chat names resolve to.")
     default_embedding: str = Field("all-minilm:22m", description="Model that OpenAI's embedding names resolve to.")
+    default_rerank: str = Field(
+        "",
+        description="Model that ranks documents where a request names none; when empty, the default embedding model compares.",
+    )
     default_transcription: str = Field("moonshine:tiny-en", description="Model that OpenAI's transcription names resolve to.")
     default_speech: str = Field("espeak-ng", description="Model that OpenAI's speech names resolve to.")
     default_image: str = Field(
@@ -199,8 +211,8 @@ class Settings(_Section):
     )
     aliases: dict[str, str] = Field(
         default_factory=lambda: dict(BUILT_IN),
-        description="Names that stand for a model. `@chat`, `@embedding`, `@transcription`, `@speech` and `@image` are the "
-        "defaults above; a name that ends in `*` stands for all that begin so. Given entries are added "
+        description="Names that stand for a model. `@chat`, `@embedding`, `@rerank`, `@transcription`, `@speech` and `@image` "
+        "are the defaults above; a name that ends in `*` stands for all that begin so. Given entries are added "
         'to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
     )
     starter: bool = Field(True, description="Whether `freehold up` pulls the default models when they are missing.")
@@ -238,6 +250,7 @@ class Settings(_Section):
         return {
             CHAT_DEFAULT: self.default_chat,
             EMBEDDING_DEFAULT: self.default_embedding,
+            RERANK_DEFAULT: self.default_rerank or self.default_embedding,
             TRANSCRIPTION_DEFAULT: self.default_transcription,
             SPEECH_DEFAULT: self.default_speech,
             IMAGE_DEFAULT: self.default_image,
@@ -376,7 +389,7 @@ def markdown() -> str:
             case _:
                 default = f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`"
         rows.append(f"| `{key}` | {default} | `{_environment_name(key)}` | {field.description} |")
-    for kind in (CHAT_DEFAULT, EMBEDDING_DEFAULT, TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT):
+    for kind in (CHAT_DEFAULT, EMBEDDING_DEFAULT, RERANK_DEFAULT, TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT):
         names = ", ".join(f"`{name}`" for name, target in BUILT_IN.items() if target == kind)
         rows += ["", f"Built-in aliases of the default {kind[1:]} model: {names}."]
     rows.append("")

@@ -26,6 +26,9 @@ quality = { chat = 100 }
 quantization = "Q8_0"
 files = [{ role = "weights", reference = "hf:our/model-GGUF/model-Q8_0.gguf" }]
 """
+UNSERVED = OWN.replace('tasks = ["chat"]', 'tasks = ["speech-to-text"]\nengine = "whisper.cpp"').replace(
+    "quality = { chat = 100 }", ""
+)
 
 
 def here(folder: Path, *arguments: str) -> Result:
@@ -63,8 +66,12 @@ def test_models_are_filtered_by_words_task_and_memory(folder: Path) -> None:
 
 
 def test_models_that_nothing_serves_are_marked(folder: Path) -> None:
-    rows = run(folder, "models", "--task", "rerank").out.splitlines()
-    assert "not served" in next(row for row in rows if row.startswith("jina-reranker:33m"))
+    (folder / "data" / "catalogue.toml").write_text(UNSERVED)
+    rows = here(folder, "models", "ours").out.splitlines()
+    assert "not served" in next(row for row in rows if row.startswith("ours:60m"))
+    shown = here(folder, "show", "ours:60m").out
+    assert "whisper.cpp" in shown
+    assert "freehold pull" not in shown
 
 
 def test_a_model_that_hears_is_shown_with_its_memory_and_no_tokens(folder: Path) -> None:
@@ -114,9 +121,6 @@ def test_show_tells_of_a_model_of_the_catalogue_that_it_is_not_installed(folder:
     ):
         assert re.search(rf"^{line}$", text, re.MULTILINE), line
     assert re.search(r"^fits here +(yes|no)", text, re.MULTILINE)
-    unserved = here(folder, "show", "jina-reranker:33m").out
-    assert "ranks" in unserved
-    assert "freehold pull" not in unserved
     assert_one_line(here(folder, "show", "no-such-model"), 1, "not installed")
 
 

@@ -181,9 +181,9 @@ def test_what_a_model_is_for_is_read_from_it(tmp_path: Path, arch: str, extra: d
     assert task_of(facts_of(read_header(path), path.stat().st_size)) == task
 
 
-def test_a_reranker_is_refused(tmp_path: Path) -> None:
+def test_a_reranker_without_the_head_that_scores_is_refused(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "x.gguf", "bert", bert__pooling_type=4)
-    with pytest.raises(BadModelFile, match="ranks"):
+    with pytest.raises(BadModelFile, match="no head"):
         task_of(facts_of(read_header(path), path.stat().st_size))
 
 

@@ -43,7 +43,7 @@ class Shape:
     template: str | None = None
     kind: Kind = "F32"
     parts: int = 1
-    task: Literal["chat", "embedding"] = "chat"
+    task: Literal["chat", "embedding", "rerank"] = "chat"
     general: Mapping[str, Any] = field(default_factory=dict)
 
 

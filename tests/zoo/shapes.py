@@ -437,6 +437,46 @@ def _embedders() -> list[Shape]:
             words,
             task="embedding",
         ),
+        *_rankers(),
+    ]
+
+
+def _rankers() -> list[Shape]:
+    """Cross-encoders: the head of a RoBERTa, that of Jina's which ends in its dense layer, and a decoder's two answers."""
+    words, xlm = tokenizers.wordpiece(), tokenizers.unigram()
+    d, x = Dims(len(words), kv=4), Dims(len(xlm), kv=4)
+    q = Dims(len(_QWEN), head=32)
+    roberta = linear("cls", x.embd, x.embd, True) | linear("cls.output", x.embd, 1, True)
+    multilingual = attention(x, bias=True) | feed_forward(x, gate=False, bias=True)
+    jina = attention(d, bias=True) | feed_forward(d) | {"ffn_down.bias": (d.embd,)}
+    qwen = _pre_norm(q) | attention(q) | head_norms(q) | feed_forward(q)
+    heads = {"attention__key_length": 32, "attention__value_length": 32, "rope__freq_base": 1_000_000.0}
+    return [
+        Shape(
+            "bge-reranker",
+            "bert",
+            _keys(x, 2, rms=False, attention__causal=False),
+            encoder(x, [multilingual] * 2, types=1, positions=True) | roberta,
+            xlm,
+            task="rerank",
+        ),
+        Shape(
+            "jina-ranker",
+            "jina-bert-v2",
+            _keys(d, 2, rms=False, attention__causal=False, pooling_type=4),
+            encoder(d, [jina] * 2) | linear("cls", d.embd, 1, True),
+            words,
+            task="rerank",
+        ),
+        Shape(
+            "qwen3-reranker",
+            "qwen3",
+            _keys(q, 2, **heads, pooling_type=4, classifier__output_labels=["yes", "no"]),
+            model(q, [qwen] * 2, tied=True) | linear("cls.output", q.embd, 2),
+            _QWEN,
+            task="rerank",
+            general={"tokenizer.chat_template.rerank": "Q {query} D {document} A"},
+        ),
     ]
 
 

@@ -79,6 +79,8 @@ def test_a_model_of_this_shape_is_installed_described_loaded_and_answers(
     assert card["capabilities"]["tools"] is ("tools" in (shape.template or ""))
     if shape.task == "embedding":
         embeds(keeper, shape)
+    elif shape.task == "rerank":
+        ranks(keeper, shape)
     else:
         chats(keeper, shape)
     assert keeper.request("DELETE", f"/v1/models/{shape.name}")[0] == 200
@@ -99,6 +101,18 @@ def embeds(server: Server, shape: Shape) -> None:
     assert math.isclose(math.hypot(*first), 1, rel_tol=1e-3)
     assert first == pytest.approx(again, abs=1e-4)
     assert first != pytest.approx(second, abs=1e-2)
+
+
+def ranks(server: Server, shape: Shape) -> None:
+    documents = ["hello", "what is the answer to it", "the end of the world"]
+    status, _, answer = server.post("/v1/rerank", {"model": shape.name, "query": "the answer", "documents": documents})
+    assert status == 200, answer
+    assert answer["method"] == "cross-encoder"
+    scores = [row["relevance_score"] for row in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < score < 1 for score in scores)
+    assert len(set(scores)) == 3
+    assert answer["usage"]["prompt_tokens"] > 10
 
 
 def chats(server: Server, shape: Shape) -> None:

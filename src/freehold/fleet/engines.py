@@ -136,6 +136,8 @@ def question(deployment: Deployment, tokens: int) -> tuple[str, dict[str, Any]]:
     words = " ".join(["ready"] * tokens)
     if deployment.task == "embedding":
         return "/v1/embeddings", {"input": words}
+    if deployment.task == "rerank":
+        return "/v1/rerank", {"query": "ready", "documents": [words]}
     return "/v1/completions", {"prompt": words, "max_tokens": 1, "temperature": 0, "cache_prompt": False}
 
 

@@ -37,8 +37,9 @@ class Watch:
         self._client = client
         self._pulse = pulse(deployment)
         self._plan = plan = deployment.plan
-        # A text to embed is one batch (freehold.workers.llama).
-        self._batch = max(plan.knobs.batch, plan.context) if deployment.task == "embedding" else plan.knobs.batch
+        # A text to embed or to rank is one batch (freehold.workers.llama).
+        pools = deployment.task in ("embedding", "rerank")
+        self._batch = max(plan.knobs.batch, plan.context) if pools else plan.knobs.batch
         self._limits = limits
         self._pace = pace
         self._before = (0, 0)  # the most requests and bytes in the interval before: one that left may still be computed

@@ -21,7 +21,7 @@ from freehold.store.manifest import Manifest
 
 # What models of a task take and give, where it is not text.
 _TAKES = {"transcription": "audio"}
-_GIVES = {"embedding": "embeddings", "speech": "audio", "image": "image"}
+_GIVES = {"embedding": "embeddings", "rerank": "score", "speech": "audio", "image": "image"}
 
 
 def model_card(services: Services, entry: Entry) -> dict[str, Any]:
@@ -46,7 +46,8 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
             "output_modalities": [_GIVES.get(target.task, "text")],
         },
         "capabilities": {
-            name: name in target.capabilities for name in ("completion", "chat", "tools", "vision", "fim", "embeddings")
+            name: name in target.capabilities
+            for name in ("completion", "chat", "tools", "vision", "fim", "embeddings", "rerank")
         },
         "parent": None,
         "status": {"value": _state(services, manifest.name)},

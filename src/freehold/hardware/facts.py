@@ -11,6 +11,7 @@ from freehold.errors import BadModelFile
 from freehold.hardware.gguf import Header, Skipped
 from freehold.hardware.layers import Layer, anatomy
 from freehold.hardware.marks import marks_of
+from freehold.hardware.ranking import Score, score_of
 
 _LARGEST = 1 << 31
 
@@ -65,7 +66,8 @@ class ModelFacts:
     `pooling` is how token vectors become one ("mean", "cls", "last", "rank", "none"), None where the model says nothing of it.
     Where a count differs from block to block, the largest stands here. `layers` are the blocks one by one, `input_bytes` and
     `output_bytes` what stands before and behind them (the same tensor where `tied_output`); a model that was installed before
-    these were known has none. `marks` are the tokens of fill-in-the-middle (`freehold.hardware.marks`).
+    these were known has none. `marks` are the tokens of fill-in-the-middle (`freehold.hardware.marks`); `score` is what the
+    head of a model that ranks gives (`freehold.hardware.ranking`), "" for one that has none.
     """
 
     architecture: str
@@ -86,6 +88,7 @@ class ModelFacts:
     tied_output: bool = False
     feed_forward_length: int = 0
     marks: Mapping[str, int] = field(default_factory=dict)
+    score: Score = ""
 
 
 def facts_of(header: Header, size_bytes: int) -> ModelFacts:
@@ -97,6 +100,7 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
     heads = _size(metadata, f"{architecture}.attention.head_count", default=0)
     template = metadata.get("tokenizer.chat_template")
     parts = anatomy(metadata, header.tensors)
+    pooling = _pooling(metadata.get(f"{architecture}.pooling_type"))
     return ModelFacts(
         architecture=architecture,
         parameters=sum(tensor.elements for tensor in header.tensors),
@@ -107,7 +111,7 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
         head_count_kv=_size(metadata, f"{architecture}.attention.head_count_kv", default=heads),
         vocab_size=_vocab_size(metadata, architecture),
         quantization=_quantization(header),
-        pooling=_pooling(metadata.get(f"{architecture}.pooling_type")),
+        pooling=pooling,
         chat_template=template if isinstance(template, str) else None,
         size_bytes=size_bytes,
         layers=parts.layers,
@@ -116,6 +120,7 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
         tied_output=parts.tied,
         feed_forward_length=_feed_forward(metadata, architecture),
         marks=marks_of(metadata, header.marks),
+        score=score_of(metadata, header.tensors, pooling),
     )
 
 

@@ -74,7 +74,7 @@ def shape_of(facts: ModelFacts, projector_bytes: int = 0) -> Shape:
         trained_context=facts.context_length,
         encoder=facts.architecture in ENCODERS,
         pools=facts.architecture in ENCODERS or facts.pooling not in (None, "none"),
-        splits=facts.architecture not in ENCODERS and facts.pooling == "last",
+        splits=facts.architecture not in ENCODERS and facts.pooling in ("last", "rank"),
         projector_bytes=projector_bytes,
         parameters=facts.parameters,
         quantization=facts.quantization,

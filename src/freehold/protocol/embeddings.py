@@ -65,6 +65,14 @@ def _size(request: EmbeddingRequest, target: Target) -> int | None:
     )
 
 
+def decoded(encoded: str) -> array.array[float]:
+    """A vector from the base64 of its little-endian 32-bit floats."""
+    vector = array.array("f", base64.b64decode(encoded))
+    if sys.byteorder == "big":
+        vector.byteswap()
+    return vector
+
+
 class EmbeddingJoiner(OpenAIJoiner):
     """Vectors in the order of the inputs."""
 
@@ -98,9 +106,7 @@ class EmbeddingJoiner(OpenAIJoiner):
     def _vector(self, encoded: str) -> str | list[float]:
         if self._as_base64 and self._size is None:
             return encoded
-        vector = array.array("f", base64.b64decode(encoded))
-        if sys.byteorder == "big":
-            vector.byteswap()
+        vector = decoded(encoded)
         if self._size is not None:
             vector = vector[: self._size]
             length = math.sqrt(sum(x * x for x in vector)) or 1.0

@@ -117,16 +117,16 @@ def encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def together(bodies: Iterable[bytes]) -> tuple[bytes, ...]:
-    """The bodies of one request's calls. Each choice repeats the whole prompt, images and all: raises InvalidRequest for more
-    than a server should hold for one client."""
+def together(bodies: Iterable[bytes], param: str = "n") -> tuple[bytes, ...]:
+    """The bodies of one request's calls. Each repeats the whole prompt, images and all: raises InvalidRequest for more than a
+    server should hold for one client. `param` is what there are many calls for."""
     made, size = [], 0
     for body in bodies:
         size += len(body)
         if size > _MOST:
             raise InvalidRequest(
-                f"So many choices of a request this large are more than {_MOST >> 20} MiB together; ask for fewer at once.",
-                param="n",
+                f"So many calls of a request this large are more than {_MOST >> 20} MiB together; ask for less at once.",
+                param=param,
                 code="invalid_value",
             )
         made.append(body)

@@ -24,6 +24,7 @@ from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Pa
 from freehold.protocol.requests.fim import FimRequest, InfillRequest, TabbyRequest
 from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, Options
 from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
+from freehold.protocol.requests.rerank import CohereRequest, RerankRequest
 from freehold.protocol.requests.responses import ResponsesRequest
 
 _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
@@ -34,6 +35,8 @@ _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/fim/completions", FimRequest),
     ("POST /infill", InfillRequest),
     ("POST /v1/embeddings", EmbeddingRequest),
+    ("POST /v1/rerank and /rerank", RerankRequest),
+    ("POST /v2/rerank", CohereRequest),
     ("POST /v1/messages", MessagesRequest),
     ("POST /v1/messages/count_tokens", CountRequest),
     ("POST /api/chat", ChatBody),

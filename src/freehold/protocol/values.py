@@ -12,7 +12,8 @@ class Target:
     """The model that a request is for. `context` and `max_output_tokens` are tokens a request; `dimensions` are the sizes
     that an embedding model was trained to be cut to; `sampling` holds the model's own recommended defaults; `system` is the
     system message of chats that bring none, `examples` are turns (role, text) that stand before those of any; `marks` are its
-    tokens for filling in the middle, by their texts, and `fim` the family of models that it is asked like, where one is set."""
+    tokens for filling in the middle, by their texts, and `fim` the family of models that it is asked like, where one is set;
+    `score` is what the head of a model that ranks gives: a "logit", its "tanh", or a "probability"."""
 
     name: str
     task: str
@@ -28,6 +29,7 @@ class Target:
     fim: str = ""
     system: str = ""
     examples: tuple[tuple[str, str], ...] = ()
+    score: str = ""
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,7 @@ class Catalog:
             fim=self._settings.models.get(manifest.name, ModelSettings()).fim,
             system=manifest.system,
             examples=manifest.examples,
+            score=facts.score if facts else "",
         )
 
     def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:

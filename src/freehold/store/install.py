@@ -20,6 +20,8 @@ _EMBEDDING_ONLY = frozenset(
     {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "t5encoder"}
 )
 
+_HEADLESS = "The model is said to rank documents, but its file has no head that gives one score."
+_OTHER_FILE = "Its converter left the head out, or it is a classifier of another kind; choose another file of it."
 
 _CHATML = "It brings no chat template, so chats are put to it as ChatML, which it may not have learnt."
 
@@ -62,9 +64,11 @@ def described(weights: list[Path]) -> tuple[Header, ModelFacts]:
 
 
 def task_of(facts: ModelFacts) -> Task:
-    """What a model file is for. Raises BadModelFile for a reranker, which nothing here serves."""
+    """What a model file is for. Raises BadModelFile for a reranker without the part that scores."""
+    if facts.score:
+        return "rerank"
     if facts.pooling == "rank":
-        raise BadModelFile("This model ranks documents, and no endpoint here does that.", "Choose a chat or embedding model.")
+        raise BadModelFile(_HEADLESS, _OTHER_FILE)
     if facts.pooling not in (None, "none") or facts.architecture in _EMBEDDING_ONLY:
         return "embedding"
     return "chat"
@@ -99,6 +103,8 @@ def _manifest(model: str, staged: Staged, header: Header | None, facts: ModelFac
     task = terms.task or (task_of(facts) if facts else None)
     if task is None:
         raise BadModelFile("The files do not say what the model is for.", "Choose a model of the catalogue: freehold models")
+    if task == "rerank" and facts is not None and not facts.score:
+        raise BadModelFile(_HEADLESS, _OTHER_FILE)
     untold = facts is not None and facts.chat_template is None
     speechless = task == "chat" and untold and all(file.role != "chat_template" for file in files)
     return Manifest(

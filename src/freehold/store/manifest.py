@@ -29,7 +29,7 @@ Role = Literal[
     "vocoder",
     "part",
 ]
-Task = Literal["chat", "embedding", "transcription", "speech", "image"]
+Task = Literal["chat", "embedding", "rerank", "transcription", "speech", "image"]
 Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers"]
 
 Example = tuple[Literal["system", "user", "assistant"], str]  # who speaks, and what

@@ -49,6 +49,11 @@ class LlamaConfig:
         return self.projector is not None
 
     @property
+    def pools(self) -> bool:
+        """Whether it makes one vector or one score of a text."""
+        return self.task in ("embedding", "rerank")
+
+    @property
     def pooled_batch(self) -> int:
         """Tokens of a batch, logical and physical, of a model that makes one vector of a text: outputs are kept for a logical
         one. Pooling sees all tokens of a text at once, but where the last token's vector is taken: for that the engine waits

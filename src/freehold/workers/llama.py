@@ -132,9 +132,11 @@ def _follow(params: Any, config: LlamaConfig) -> None:
             setattr(getattr(params.speculative, knobs["speculative"].replace("-", "_")), name, value)
     if config.draft and knobs["speculative"] == "draft":
         params.speculative.draft.mparams.path = config.draft
-    if config.task == "embedding":
+    if config.pools:
         params.embedding = True
         params.n_batch = params.n_ubatch = config.pooled_batch
+    if config.task == "rerank":
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
 
 
 if __name__ == "__main__":

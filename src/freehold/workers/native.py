@@ -76,9 +76,9 @@ def _knobs(config: LlamaConfig) -> list[str]:
     knobs = config.plan["knobs"]
     batch, ubatch = knobs["batch"], knobs["ubatch"]
     given = []
-    if config.task == "embedding":
+    if config.pools:
         batch = ubatch = config.pooled_batch
-        given += ["--embeddings"]
+        given += ["--reranking" if config.task == "rerank" else "--embeddings"]
     given += [
         *("--threads", str(knobs["threads"]), "--threads-batch", str(knobs["threads_batch"])),
         *("--batch-size", str(batch), "--ubatch-size", str(ubatch)),

@@ -193,8 +193,6 @@ class Entry:
             return f"It needs {self.engine}, which this version of Freehold does not have."
         if self.engine == "sherpa-onnx" and not self._told:
             return "Its entry does not say how sherpa-onnx runs it."
-        if set(self.tasks) <= {"rerank"}:
-            return "It ranks documents, and no endpoint of this version does that."
         return ""
 
     @property

@@ -15,7 +15,7 @@ _HEADINGS = {
     "code": "Code",
     "vision": "Chat with pictures",
     "embedding": "Embeddings",
-    "rerank": "Rerankers (not served)",
+    "rerank": "Rerankers",
     "speech": "Speech and voices",
     "image": "Images (not served)",
 }

@@ -51,8 +51,8 @@ def published_shape(entry: Entry, variant: Variant | None = None) -> Shape | Non
         heads=known.heads,
         trained_context=entry.context,
         encoder=_is_encoder(entry),
-        pools="embedding" in entry.tasks,
-        splits="embedding" in entry.tasks and not _is_encoder(entry),  # all of them take the last token's vector
+        pools=_pools(entry),
+        splits=_pools(entry) and not _is_encoder(entry),  # all of them take the last token's vector
         projector_bytes=projector,
         parameters=entry.parameters,
         quantization=variant.quantization,
@@ -82,10 +82,14 @@ def typical(parameters: int) -> Architecture:
     return next(shape for most, shape in _TYPICAL if parameters <= most)
 
 
+def _pools(entry: Entry) -> bool:
+    return "embedding" in entry.tasks or "rerank" in entry.tasks
+
+
 def _is_encoder(entry: Entry) -> bool:
-    """Encoders read a text in one pass and keep nothing of it; other embedding models keep what a chat model does."""
+    """Encoders read a text in one pass and keep nothing of it; others that pool keep what a chat model does."""
     known = entry.architecture
-    return "embedding" in entry.tasks and (known is None or not (known.kv_layers or known.window_layers))
+    return _pools(entry) and (known is None or not (known.kv_layers or known.window_layers))
 
 
 def _layers(entry: Entry, known: Architecture, weights: int) -> tuple[Layer, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from freehold.errors import StoreError
 from freehold.store.catalogue import Download, Entry
-from freehold.store.manifest import Manifest, Role
+from freehold.store.manifest import Manifest, Role, Task
 from freehold.store.progress import OnProgress
 from freehold.store.sources import addresses, hf, pypi
 from freehold.store.sources.download import Wanted
@@ -41,6 +41,11 @@ def of_entry(entry: Entry, sha256: str | None) -> Source:
     elif first.reference.startswith("file:"):
         inner = FromFile(Path(first.reference.removeprefix("file:")).expanduser().absolute(), first.sha256)
     return FromCatalogue(entry, inner)
+
+
+def _task(entry: Entry) -> Task | None:
+    """What an entry's file must be for; None where the file itself is asked."""
+    return "embedding" if "embedding" in entry.tasks else "rerank" if "rerank" in entry.tasks else None
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class FromCatalogue:
         entry, first = self.entry, self.entry.variant.files[0].reference
         return Terms(
             "file" if first.startswith("file:") else first,  # a path of this machine is nobody's business
-            task="embedding" if "embedding" in entry.tasks else None,
+            task=_task(entry),
             license=entry.license,
             description=f"{entry.title}: {entry.good_for}" if entry.good_for else entry.title,
             notes=notes,
