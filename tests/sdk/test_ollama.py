@@ -307,7 +307,8 @@ def test_a_model_is_made_from_a_modelfile(own):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"from": "fake", "adapters": {"a": "sha256:0"}}, "Adapters"),
+        ({"from": "fake", "adapters": {"a": "sha256:0"}}, "adapters"),
+        ({"from": "fake", "adapters": {"a": "sha256:" + "0" * 64}}, "no uploaded file"),
         ({"from": "fake", "messages": [{"role": "robot", "content": "x"}]}, "example conversation"),
         ({"from": "fake", "parameters": {"unheard_of": 1}}, "unheard_of"),
         ({"from": "fake", "template": "{{ .Strange }}"}, "family"),

@@ -49,9 +49,9 @@ class Deployment:
     """A model as it is to be run: its files, and the plan of its place on this machine.
 
     `files` has each file of a model by its role, and `folder` the parts of one that is a folder. `weights` is the GGUF file, or
-    the first of several parts that lie beside each other; `projector` (mmproj) turns images into
-    tokens; `draft` is a small model that guesses ahead. `builds` is the folder that the plan's build is looked for in;
-    `pins` are all its files, as they must be.
+    the first of several parts that lie beside each other; `projector` (mmproj) turns images into tokens; `draft` is a small
+    model that guesses ahead; `adapter` (LoRA) changes the weights. `builds` is the folder that the plan's build is looked for
+    in; `pins` are all its files, as they must be.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Deployment:
     chat_template: Path | None = None
     projector: Path | None = None
     draft: Path | None = None
+    adapter: Path | None = None
     builds: Path | None = None
     pins: tuple[Pin, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -155,6 +156,7 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: B
         "chat_template": _text(deployment.chat_template),
         "projector": _text(deployment.projector),
         "draft": _text(deployment.draft),
+        "adapter": _text(deployment.adapter),
         "plan": _told(deployment.plan),
         "program": _text(build.program),
         "site": _text(build.site),
@@ -174,6 +176,7 @@ def _llama(deployment: Deployment, socket: Path, memory_limit_mib: int, build: B
         (_before_parts(deployment.weights), "the model file"),
         (deployment.projector, "the projector"),
         (deployment.draft, "the draft model"),
+        (deployment.adapter, "the adapter"),
         (socket, "the socket"),
         (build.folder, "the engine"),
     ]

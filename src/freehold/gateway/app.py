@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from freehold.errors import MethodNotAllowed, NotFound
 from freehold.gateway import (
     audio,
+    blobs,
     catalogue,
     control,
     fim,
@@ -93,6 +94,8 @@ ROUTES = (
     Entry("POST", "/api/create", ollama_library.create, dialect=OLLAMA),
     Entry("POST", "/api/copy", ollama_library.copy, dialect=OLLAMA),
     Entry("DELETE", "/api/delete", ollama_library.delete, dialect=OLLAMA),
+    Entry("GET", "/api/blobs/{digest}", blobs.get_blob, dialect=OLLAMA),
+    Entry("POST", "/api/blobs/{digest}", blobs.put_blob, dialect=OLLAMA),
     Entry("POST", "/api/push", ollama_library.push, dialect=OLLAMA),
     Entry("GET", "/api/version", control.version),
     Entry("GET", "/api/ps", control.workers),

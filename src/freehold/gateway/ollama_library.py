@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -32,6 +33,7 @@ from freehold.store.manifest import Manifest
 from freehold.store.names import check_name, is_path
 from freehold.store.ollama.modelfile import modelfile
 from freehold.store.starter import STARTERS
+from freehold.store.uploads import Uploads
 
 _TASKS = ("chat", "embedding")
 _STAGES = {"verify": "verifying sha256 digest", "convert": "converting", "install": "writing manifest"}
@@ -126,10 +128,15 @@ async def delete(services: Services, request: Request) -> Response:
 async def create(services: Services, request: Request) -> Response:
     asked: CreateBody = (await received(services, request, CreateBody)).value
     base, changes = _wanted(asked)
-    if not base:
-        raise InvalidRequest("Missing required parameter: 'from'.", param="from", code="missing_required_parameter")
-    source = find_tagged(services, base).manifest
     name = _new_name(services, asked.model)
+    if asked.files:
+        source = await _from_file(services, name, _sent(services, asked.files, "files"))
+    elif base:
+        source = find_tagged(services, base).manifest
+    else:
+        raise InvalidRequest("Missing required parameter: 'from'.", param="from", code="missing_required_parameter")
+    if asked.adapters:
+        changes = replace(changes, adapter=_sent(services, asked.adapters, "adapters"))
     await asyncio.to_thread(derive, services.store, source, name, changes)
     if asked.stream is False:
         return Json({"status": "success"})
@@ -158,6 +165,23 @@ def _wanted(asked: CreateBody) -> tuple[str | None, Changes]:
         messages=(given.messages if asked.messages is None else asked.messages) or None,
     )
     return asked.from_ or given.base, changes
+
+
+def _sent(services: Services, files: Mapping[str, str], param: str) -> Path:
+    """The one file that was sent before. Raises InvalidRequest when it was not, or too long ago."""
+    try:
+        return Uploads(services.store.data_dir).path(next(iter(files.values())))
+    except StoreError as error:
+        raise InvalidRequest(error.sentence, param=param, code="invalid_value") from None
+
+
+async def _from_file(services: Services, name: str, path: Path) -> Manifest:
+    """A model of that file, under that name."""
+    running = services.pulls.begin(str(path), name=name)
+    await services.pulls.wait(running)
+    if running.error is not None:
+        raise InvalidRequest(running.error.sentence, param="files", code="invalid_value")
+    return services.store.get(name)
 
 
 def _new_name(services: Services, name: str) -> str:

@@ -60,7 +60,8 @@ class Shape:
 
 
 def shape_of(facts: ModelFacts, projector_bytes: int = 0) -> Shape:
-    """The shape in a model's facts; `projector_bytes` is the size of the file that turns images into tokens."""
+    """The shape in a model's facts; `projector_bytes` is the size of what lies beside its weights: the file
+    that turns images into tokens, and an adapter."""
     known = facts if facts.layers else _guessed(facts)
     return Shape(
         layers=known.layers,

@@ -145,6 +145,7 @@ class Catalog:
             chat_template=self._store.serving(manifest, "chat_template"),
             projector=self._store.serving(manifest, "projector"),
             draft=self._store.serving(manifest, "draft"),
+            adapter=self._store.serving(manifest, "adapter"),
             options=manifest.options,
             files={file.role: self._store.path(file) for file in manifest.files if file.role != "part"},
             folder=self._store.folder(manifest),

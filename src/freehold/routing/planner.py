@@ -102,8 +102,8 @@ class Planner:
         own = self._settings.models.get(manifest.name, ModelSettings())
         if manifest.facts is None:
             return self._unknown(manifest, own)
-        projector = manifest.file("projector")
-        shape = shape_of(manifest.facts, projector.size if projector else 0)
+        beside = sum(file.size for file in manifest.files if file.role in ("projector", "adapter"))
+        shape = shape_of(manifest.facts, beside)
         tuned = self.tuned(manifest)
         found = plan(shape, self._home.budget, self._want(own, manifest.options, tuned))
         return replace(found, tuned=tuned.day) if tuned is not None and isinstance(found, Plan) else found

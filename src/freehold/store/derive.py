@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from freehold.errors import InvalidRequest
+from freehold.errors import InvalidRequest, StoreError
+from freehold.hardware.gguf import read_header
 from freehold.store import disk
-from freehold.store.manifest import File, Manifest
+from freehold.store.manifest import File, Manifest, Role
 from freehold.store.names import check_name
 from freehold.store.ollama.messages import LONGEST_SYSTEM, examples
 from freehold.store.ollama.parameters import parameters
 from freehold.store.ollama.templates import translated
 from freehold.store.staging import temporary
-from freehold.store.store import Store
+from freehold.store.store import Store, digest_of
 
 
 @dataclass(frozen=True)
 class Changes:
     """What is to be different; None leaves it. `parameters` are in Ollama's words, and change single ones; `messages`
-    are turns of an example conversation."""
+    are turns of an example conversation; `adapter` is a LoRA for these weights, a GGUF file that is copied."""
 
     system: str | None = None
     template: str | None = None
     license: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     messages: list[Any] | None = None
+    adapter: Path | None = None
 
 
 def derive(store: Store, base: Manifest, name: str, changes: Changes) -> Manifest:
@@ -55,10 +58,21 @@ def derive(store: Store, base: Manifest, name: str, changes: Changes) -> Manifes
         examples=turns,
         license=base.license if changes.license is None else changes.license,
     )
-    if changes.template is None:
+    template = None if changes.template is None else _jinja(changes.template)
+    if template is None and changes.adapter is None:
         store.save(made)
         return made
-    return _with_template(store, made, _jinja(changes.template))
+    if changes.adapter is not None:
+        _check_adapter(changes.adapter, base)
+    with disk.translated(), temporary(store.staging) as folder:
+        new: dict[Role, Path] = {}
+        if template is not None:
+            new["chat_template"] = folder / "template.jinja"
+            new["chat_template"].write_text(template, encoding="utf-8")
+        if changes.adapter is not None:
+            new["adapter"] = folder / "adapter.gguf"
+            shutil.copyfile(changes.adapter, new["adapter"])
+        return _with_files(store, made, new)
 
 
 def _jinja(template: str) -> str:
@@ -75,12 +89,30 @@ def _jinja(template: str) -> str:
     return found
 
 
-def _with_template(store: Store, made: Manifest, text: str) -> Manifest:
-    data = text.encode()
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    file = File("chat_template", "template.jinja", digest, len(data))
-    files = (*(old for old in made.files if old.role != "chat_template"), file)
-    with disk.translated(), temporary(store.staging) as folder:
-        staged = folder / file.name
-        staged.write_bytes(data)
-        return store.install(replace(made, files=files), {digest: staged})
+def _with_files(store: Store, made: Manifest, new: Mapping[Role, Path]) -> Manifest:
+    files = [file for file in made.files if file.role not in new]
+    staged = {}
+    for role, path in new.items():
+        digest = digest_of(path)
+        files.append(File(role, path.name, digest, path.stat().st_size))
+        staged[digest] = path
+    return store.install(replace(made, files=tuple(files)), staged)
+
+
+def _check_adapter(path: Path, base: Manifest) -> None:
+    """Raises InvalidRequest for a file that is no LoRA of the base's architecture (keys as convert_lora_to_gguf.py writes
+    them)."""
+    try:
+        metadata = read_header(path).metadata
+    except StoreError as error:
+        raise InvalidRequest(f"The adapter cannot be read. {error.sentence}", param="adapters", code="invalid_value") from None
+    if metadata.get("general.type") != "adapter" or metadata.get("adapter.type") != "lora":
+        raise InvalidRequest("The adapter is no LoRA in GGUF.", param="adapters", code="invalid_value")
+    kind = base.facts.architecture if base.facts else None
+    if metadata.get("general.architecture") != kind:
+        raise InvalidRequest(
+            f"The adapter is for models of the architecture {str(metadata.get('general.architecture'))[:40]!a}; {base.name!r} "
+            f"is {kind or 'of another engine'!a}.",
+            param="adapters",
+            code="invalid_value",
+        )

@@ -19,6 +19,7 @@ Role = Literal[
     "weights",
     "projector",
     "draft",
+    "adapter",
     "chat_template",
     "encoder",
     "decoder",

@@ -36,6 +36,7 @@ class LlamaConfig:
     chat_template: str | None = None
     projector: str | None = None
     draft: str | None = None
+    adapter: str | None = None
     program: str | None = None
     site: str | None = None
     folder: str | None = None

@@ -95,6 +95,10 @@ def serve(config: LlamaConfig) -> None:
         params.mmproj.path = config.projector
         # What it cannot decode as an image it would hand to a video player of the machine, if there is one.
         params.video_ffmpeg_bin_dir = "/nonexistent"
+    if config.adapter:
+        adapter = xllamacpp.CommonAdapterLoraInfo()
+        adapter.path, adapter.scale = config.adapter, 1.0
+        params.lora_adapters = [adapter]
     _follow(params, config)
     try:
         server = xllamacpp.Server(params)

@@ -48,7 +48,8 @@ def arguments(config: LlamaConfig, address: str) -> list[str]:
         *_placed(config),
         *_knobs(config),
     ]
-    for option, path in (("--chat-template-file", config.chat_template), ("--mmproj", config.projector)):
+    files = (("--chat-template-file", config.chat_template), ("--mmproj", config.projector), ("--lora", config.adapter))
+    for option, path in files:
         given += [option, path] if path else []
     if config.projector:  # as with the library: no player of the machine gets what is no image
         given += ["--video-ffmpeg-dir", "/nonexistent"]

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from freehold.protocol.requests.common import Accepted, Honoured, Refused, Refusing
 
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Name = Annotated[str, Field(min_length=1, max_length=300)]
 
 
@@ -52,15 +53,19 @@ class CreateBody(NamedBody):
         str | None, Honoured("in Jinja, or in Go's language where its family is known by its marks; any other is a 400")
     ] = Field(None, max_length=1 << 20)
     license: Annotated[str | list[str] | None, Honoured()] = None
-    modelfile: Annotated[str | None, Honoured("FROM, SYSTEM, TEMPLATE, PARAMETER, MESSAGE, LICENSE; ADAPTER is a 400")] = Field(
-        None, max_length=1 << 20
-    )
+    modelfile: Annotated[
+        str | None, Honoured("FROM an installed model, SYSTEM, TEMPLATE, PARAMETER, MESSAGE, LICENSE; ADAPTER is a 400")
+    ] = Field(None, max_length=1 << 20)
     stream: Annotated[bool | None, Honoured("true without it")] = None
     messages: Annotated[
         list[dict[str, Any]] | None, Honoured("turns of an example conversation, which stand before what is said")
     ] = Field(None, max_length=256)
-    adapters: Annotated[Any, Refused("Adapters (LoRA) are not served; give a whole model.", ({},))] = None
-    files: Annotated[Any, Refused("Files are not taken this way: freehold pull ./model.gguf", ({},))] = None
+    adapters: Annotated[
+        dict[str, Digest] | None, Honoured("one LoRA in GGUF, of the base's architecture, sent to `/api/blobs` before")
+    ] = Field(None, max_length=1)
+    files: Annotated[dict[str, Digest] | None, Honoured("instead of `from`: one GGUF file, sent to `/api/blobs` before")] = (
+        Field(None, max_length=1)
+    )
     quantize: Annotated[Any, Refused("Nothing is quantised here; pull the model as you want it.", ("",))] = None
     path: Annotated[Any, Refused("A Modelfile of the server's machine is not read; send its text as 'modelfile'.", ("",))] = (
         None

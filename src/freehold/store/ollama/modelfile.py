@@ -44,7 +44,7 @@ def modelfile(text: str) -> Modelfile:
             case "PARAMETER":
                 _parameter(made.parameters, value, line)
             case "ADAPTER":
-                raise _wrong(line, "adapters (LoRA) are not served; give a whole model")
+                raise _wrong(line, "send the adapter to /api/blobs, and name it in 'adapters'")
             case "MESSAGE":
                 role, _, said = value.partition(" ")
                 made.messages.append({"role": role.lower(), "content": said})
