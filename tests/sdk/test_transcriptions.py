@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +143,41 @@ def silence(seconds: int, rate: int = 16_000) -> bytes:
     head = b"RIFF" + (36 + len(data)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
     head += b"\x01\x00\x01\x00" + rate.to_bytes(4, "little") + (2 * rate).to_bytes(4, "little") + b"\x02\x00\x10\x00"
     return head + b"data" + len(data).to_bytes(4, "little") + data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no sound at all", bytes(5000), b"RIFF\xff\xff\xff\xffWAVEfmt ", b"#EXTM3U\nfile:///etc/passwd\n"],
+    ids=["empty", "text", "zeros", "a head", "a playlist"],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_no_audio_is_refused_and_costs_nobody_else(client, server, beckett, data, stream):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.audio.transcriptions.create(model="whisper-1", file=("a.wav", data), stream=stream)
+    assert (caught.value.param, caught.value.code) == ("file", "invalid_audio")
+    assert server.worker(HEARS)["restarts"] == 0
+
+
+def test_a_form_that_is_none_is_refused(server):
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+
+    def posted(*parts: str, headers: dict[str, str] = kind) -> tuple[int, str | None]:
+        body = "".join(f"--b\r\nContent-Disposition: form-data; {part}\r\n" for part in parts) + "--b--\r\n"
+        status, _, answer = server.request("POST", "/v1/audio/transcriptions", body.encode(), headers)
+        return status, answer["error"]["param"]
+
+    model, sound = 'name="model"\r\n\r\nwhisper-1', 'name="file"; filename="a.wav"\r\n\r\nx'
+    assert posted(model) == (400, "file")
+    assert posted(sound) == (400, "model")
+    assert posted(model, sound, sound) == (400, "file")
+    assert posted(model, 'name="file"\r\n\r\nwords') == (400, "file")
+    assert posted(model, sound, 'name="mask"; filename="a.wav"\r\n\r\nx') == (400, "mask")
+    assert posted(model, headers={"Content-Type": "application/json"})[0] == 415
+
+
+def test_an_upload_beyond_the_limit_is_refused_by_its_claim(server):
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        head = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        connection.sendall(f"{head}Content-Length: {10 << 30}\r\n\r\n".encode())
+        connection.settimeout(20)
+        assert b" 413 " in connection.recv(1000)

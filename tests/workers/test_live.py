@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import struct
+import subprocess
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,34 @@ async def test_a_wrong_frame_is_told_and_ends_nothing(client: ClientConnection, 
     error = await told(client)
     assert (error["type"], error["param"]) == ("error", param)
     assert await update(client) == {"type": "session.updated"}
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_file_ends_its_work(socket: Path) -> None:
+    """Ten minutes of a recording, which nobody waits for."""
+    sound = samples(clip("beckett.wav").read_bytes(), 16_000).tobytes() * 60
+    kind = (16, 1, 1, 16_000, 32_000, 2, 16)
+    head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + len(sound), b"WAVEfmt ", *kind, b"data", len(sound))
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
+    form += b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + head + sound + b"\r\n--b--\r\n"
+    for _ in range(2):
+        _, writer = await asyncio.open_unix_connection(str(socket))
+        request = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: w\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        writer.write(f"{request}Content-Length: {len(form)}\r\n\r\n".encode() + form)
+        await writer.drain()
+        await becomes(lambda: decoders(socket))
+        writer.transport.abort()
+        await becomes(lambda: not decoders(socket))
+
+
+async def becomes(condition: Callable[[], Any]) -> None:
+    """Waits for it, at most 30 seconds."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def decoders(socket: Path) -> set[str]:
+    """The decoders that the worker at this socket runs."""
+    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
+    worker = next(line.split()[0] for line in listed if str(socket) in line)
+    return {line.split()[0] for line in listed if line.split()[1] == worker and "transcription.decode" in line}
