@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -13,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import explained
 from freehold.protocol.speech import Order
 from freehold.protocol.voices import Voices, check_script, check_words
 from freehold.workers.serve import Refused, WorkerConfig
@@ -89,8 +87,10 @@ def _engine(config: WorkerConfig) -> Engine:
 
 
 def _parsed(body: bytes) -> Order:
+    """The gateway has said what is wrong with a request in OpenAI's words, which are slow to import."""
     try:
         return Order.model_validate_json(body)
     except ValidationError as error:
-        told: Any = explained(error.errors(include_url=False)[0])
-        raise Refused(told.message, param=told.param, code=told.code) from None
+        problem = error.errors(include_url=False, include_input=False)[0]
+        param = ".".join(map(str, problem["loc"]))
+        raise Refused(f"Invalid value for '{param}': {problem['msg'][:200]}.", param=param or None) from None
