@@ -61,11 +61,11 @@ class CreateBody(NamedBody):
         list[dict[str, Any]] | None, Honoured("turns of an example conversation, which stand before what is said")
     ] = Field(None, max_length=256)
     adapters: Annotated[
-        dict[str, Digest] | None, Honoured("one LoRA in GGUF, of the base's architecture, sent to `/api/blobs` before")
+        dict[str, Digest] | None, Honoured("one LoRA in GGUF, of the base's architecture, sent to `/api/blobs/{digest}` before")
     ] = Field(None, max_length=1)
-    files: Annotated[dict[str, Digest] | None, Honoured("instead of `from`: one GGUF file, sent to `/api/blobs` before")] = (
-        Field(None, max_length=1)
-    )
+    files: Annotated[
+        dict[str, Digest] | None, Honoured("instead of `from`: one GGUF file, sent to `/api/blobs/{digest}` before")
+    ] = Field(None, max_length=1)
     quantize: Annotated[Any, Refused("Nothing is quantised here; pull the model as you want it.", ("",))] = None
     path: Annotated[Any, Refused("A Modelfile of the server's machine is not read; send its text as 'modelfile'.", ("",))] = (
         None
