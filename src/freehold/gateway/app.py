@@ -30,6 +30,7 @@ from freehold.gateway import (
     responses,
     speech,
     tabby,
+    tokens,
 )
 from freehold.gateway.auth import HostCheck
 from freehold.gateway.dialects import ANTHROPIC, ELEVENLABS, OLLAMA, OPENAI, Dialect, by_path
@@ -66,6 +67,10 @@ ROUTES = (
     Entry("POST", "/v1/rerank", ranking.rerank),
     Entry("POST", "/rerank", ranking.rerank),
     Entry("POST", "/v2/rerank", ranking.rerank_cohere),
+    Entry("POST", "/tokenize", tokens.tokenize),
+    Entry("POST", "/detokenize", tokens.detokenize),
+    Entry("POST", "/apply-template", tokens.apply_template),
+    Entry("GET", "/props", tokens.props),
     Entry("POST", "/v1/audio/speech", speech.speech),
     Entry("GET", "/v1/audio/voices", speech.list_voices),
     Entry("POST", "/v1/audio/transcriptions", audio.transcriptions),
@@ -108,6 +113,7 @@ ROUTES = (
     Entry("DELETE", "/api/pulls/{pull}", control.cancel_pull),
     Entry("GET", "/api/pulls/{pull}/events", control.pull_events),
     Entry("GET", "/livez", health.livez, access="open"),
+    Entry("GET", "/health", health.livez, access="open"),
     Entry("GET", "/readyz", health.readyz, access="open"),
     Entry("GET", "/metrics", health.metrics, access="open"),
 )

@@ -49,11 +49,9 @@ async def tags(services: Services, request: Request) -> Response:
 async def show(services: Services, request: Request) -> Response:
     asked = (await received(services, request, ShowBody)).value
     entry = find_tagged(services, asked.model)
-    manifest, facts = entry.manifest, entry.manifest.facts
+    manifest = entry.manifest
     card = model_card(services, entry)
-    template = (facts.chat_template if facts else None) or ""
-    if entry.deployment.chat_template is not None:
-        template = entry.deployment.chat_template.read_text(encoding="utf-8")
+    template = entry.template
     if "fim" in entry.target.capabilities:
         template += told.FILLS_IN
     parameters = told.parameter_lines(manifest.sampling, manifest.options.get("context"))

@@ -26,6 +26,7 @@ from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBod
 from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
 from freehold.protocol.requests.rerank import CohereRequest, RerankRequest
 from freehold.protocol.requests.responses import ResponsesRequest
+from freehold.protocol.requests.tokens import DetokenizeRequest, TemplateRequest, TokenizeRequest
 
 _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
@@ -37,6 +38,9 @@ _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/embeddings", EmbeddingRequest),
     ("POST /v1/rerank and /rerank", RerankRequest),
     ("POST /v2/rerank", CohereRequest),
+    ("POST /tokenize", TokenizeRequest),
+    ("POST /detokenize", DetokenizeRequest),
+    ("POST /apply-template", TemplateRequest),
     ("POST /v1/messages", MessagesRequest),
     ("POST /v1/messages/count_tokens", CountRequest),
     ("POST /api/chat", ChatBody),

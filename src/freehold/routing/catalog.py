@@ -38,6 +38,11 @@ class Entry:
     stay: Stay
     misfit: Misfit | None = None
 
+    @property
+    def template(self) -> str:
+        """The chat template in force, "" for a model without one."""
+        return _template(self.manifest, self.deployment)
+
     def check(self) -> None:
         """Raises DoesNotFit, with the figures, for a model that has no place here whatever leaves."""
         if self.misfit is not None:
@@ -183,9 +188,7 @@ class Catalog:
     def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:
         if manifest.task != "chat":
             return frozenset({"embeddings" if manifest.task == "embedding" else manifest.task})
-        template = (manifest.facts.chat_template if manifest.facts else None) or ""
-        if deployment.chat_template is not None:
-            template = deployment.chat_template.read_text(encoding="utf-8")
+        template = _template(manifest, deployment)
         can = {"chat", "completion"}
         if "tools" in template or manifest.engine == "fake":
             can.add("tools")
@@ -199,6 +202,12 @@ class Catalog:
         if family_of(manifest.facts.marks if manifest.facts else {}, fim) is not None:
             can.add("fim")
         return frozenset(can)
+
+
+def _template(manifest: Manifest, deployment: Deployment) -> str:
+    if deployment.chat_template is not None:
+        return deployment.chat_template.read_text(encoding="utf-8")
+    return (manifest.facts.chat_template if manifest.facts else None) or ""
 
 
 def _smallest(manifest: Manifest) -> Plan:
