@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtua
 SDK_JS := tests/sdk/js
 LOCKS := src/freehold/builder/locks
 
-.PHONY: up test check catalogue-check bench soak docs lock clean
+.PHONY: up test check catalogue-check bench soak docs vsix lock clean
 
 up: .venv/installed
 	@$(BIN)/freehold up $(ARGS)
@@ -30,6 +30,9 @@ soak: .venv/installed-dev
 
 docs: .venv/installed-dev
 	@$(BIN)/python scripts/generate_docs.py
+
+vsix:
+	@$(PYTHON) scripts/vsix.py freehold.vsix
 
 lock: .venv/installed-dev
 	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 --no-header -o requirements.lock

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from freehold.errors import Conflict
+from freehold.errors import Conflict, ModelNotFound, ModelPulling
 from freehold.fleet.client import EngineClient
 from freehold.gateway.calls import parse_answer
 from freehold.gateway.http import Json
 from freehold.gateway.inference import LeasedAnswer, answered, received
+from freehold.gateway.models import find
 from freehold.gateway.newest import Claim
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Outgoing
@@ -26,11 +27,14 @@ from freehold.protocol.plan import Plan, encode
 from freehold.protocol.requests import CompletionRequest
 from freehold.protocol.requests.fim import FimRequest, InfillRequest, TabbyRequest
 from freehold.protocol.values import Target
+from freehold.routing.catalog import Entry
 
 
 async def completions(services: Services, request: Request) -> Response:
     """OpenAI's text completions, or Tabby's, which have the same path."""
-    return await answered(services, request, await received(services, request, _kind), _planned, made=FilledAnswer)
+    return await answered(
+        services, request, await received(services, request, _kind), _planned, resolve=filling, made=FilledAnswer
+    )
 
 
 async def fim_completions(services: Services, request: Request) -> Response:
@@ -38,7 +42,22 @@ async def fim_completions(services: Services, request: Request) -> Response:
 
 
 async def infill(services: Services, request: Request) -> Response:
-    return await answered(services, request, await received(services, request, InfillRequest), infill_plan, made=FilledAnswer)
+    parsed = await received(services, request, InfillRequest)
+    return await answered(services, request, parsed, infill_plan, resolve=filling, made=FilledAnswer)
+
+
+def filling(services: Services, name: str) -> Entry:
+    """The model of that name; for who names none, the default chat model if it fills in, else the first that does."""
+    if name != "@chat":
+        return find(services, name)
+    fills = (entry for entry in services.catalog.entries() if "fim" in entry.target.capabilities)
+    try:
+        entry = find(services, name)
+    except (ModelNotFound, ModelPulling) as missing:
+        if other := next(fills, None):
+            return other
+        raise missing
+    return entry if "fim" in entry.target.capabilities else next(fills, entry)
 
 
 def _kind(raw: bytes) -> type[CompletionRequest | TabbyRequest]:

@@ -97,7 +97,9 @@ class Segments(Part):
 class TabbyRequest(Request):
     """POST /v1/completions as Tabby's plugins send it: known by its `segments`."""
 
-    model: Annotated[str, Honoured("without it, the default chat model")] = Field("@chat", min_length=1, max_length=300)
+    model: Annotated[str, Honoured("without it, the default chat model, or the first that fills in")] = Field(
+        "@chat", min_length=1, max_length=300
+    )
     segments: Annotated[
         Segments, Honoured("declarations, snippets and the clipboard are pieces of other files, whole or not at all")
     ]
