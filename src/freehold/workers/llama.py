@@ -89,6 +89,21 @@ def serve(config: LlamaConfig) -> None:
     params.cache_idle_slots = False
     params.warmup = config.warmup
     params.fit_params = False  # what was planned is what is loaded: no silent change of the context
+    _bring(params, config)
+    _follow(params, config)
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError:
+        time.sleep(_LAST_WORDS)
+        sys.exit("the engine did not start; its own lines above say why")
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    del server
+
+
+def _bring(params: Any, config: LlamaConfig) -> None:
+    """Sets the files that come beside the weights."""
+    import xllamacpp
+
     if config.chat_template:
         params.chat_template = Path(config.chat_template).read_text(encoding="utf-8")
     if config.projector:
@@ -99,14 +114,6 @@ def serve(config: LlamaConfig) -> None:
         adapter = xllamacpp.CommonAdapterLoraInfo()
         adapter.path, adapter.scale = config.adapter, 1.0
         params.lora_adapters = [adapter]
-    _follow(params, config)
-    try:
-        server = xllamacpp.Server(params)
-    except RuntimeError:
-        time.sleep(_LAST_WORDS)
-        sys.exit("the engine did not start; its own lines above say why")
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    del server
 
 
 def _follow(params: Any, config: LlamaConfig) -> None:
