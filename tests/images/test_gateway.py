@@ -21,6 +21,7 @@ from freehold.store.pull import pull
 from freehold.store.store import Store
 from tests.conftest import Server, fake_model, serving, until
 from tests.images.parts import data_of, events, image_of, multipart, photo, png
+from tests.images.serving import ENV
 from tests.images.test_worker import mask
 
 
@@ -207,7 +208,7 @@ def test_a_client_that_leaves_frees_the_model(drawer: Server) -> None:
 
 def test_with_no_image_model_it_says_what_to_install(tmp_path: Path) -> None:
     fake_model(tmp_path)
-    with serving(tmp_path, env={"FREEHOLD_DEFAULT_CHAT": "fake"}, ready=False) as server:
+    with serving(tmp_path, env=ENV, ready=False) as server:
         for model in ("gpt-image-1", "dall-e-3"):
             status, headers, answer = server.post("/v1/images/generations", {"model": model, "prompt": "x"})
             assert (status, answer["error"]["code"]) == (503, "no_image_model")
@@ -219,7 +220,8 @@ def test_with_no_image_model_it_says_what_to_install(tmp_path: Path) -> None:
 
 def test_with_a_model_and_no_engine_it_says_so(tiny: Path, tmp_path: Path) -> None:
     pull(Store(tmp_path), str(tiny), name="tiny", on_progress=lambda progress: None)
-    with serving(tmp_path, env={"FREEHOLD_DEFAULT_CHAT": "tiny"}, ready=False) as server:
+    fake_model(tmp_path)
+    with serving(tmp_path, env=ENV, ready=False) as server:
         status, _, answer = server.post("/v1/images/generations", {"model": "tiny", "prompt": "x"})
         assert (status, answer["error"]["code"]) == (503, "engine_not_installed")
         assert "freehold engine install diffusers" in answer["error"]["message"]
