@@ -20,7 +20,7 @@ from tests.conftest import FREEHOLD, Server, fake_model, serving, until
 from tests.store.parts import Web, index, only, web_server, write_wheel
 
 CHAT = PINNED["smollm2:135m"]
-ALONE = {"FREEHOLD_DEFAULT_EMBEDDING": CHAT.name}  # one model to pull
+ALONE = {f"FREEHOLD_DEFAULT_{task}": CHAT.name for task in ("EMBEDDING", "TRANSCRIPTION", "SPEECH")}  # one model to pull
 
 
 def files(folder: Path) -> list[Path]:
