@@ -27,7 +27,11 @@ async def get_blob(services: Services, request: Request) -> Response:
 async def put_blob(services: Services, request: Request) -> Response:
     """Takes the file, as large as an upload may be. Raises InvalidRequest for bytes of another digest."""
     digest, limit = _digest(request), services.settings.max_upload_bytes
-    upload = await asyncio.to_thread(Uploads(services.store.data_dir).begin, digest)
+    claimed = request.headers.get("content-length", "0")
+    size = int(claimed) if claimed.isdecimal() else 0
+    if size > limit:
+        raise _too_large(limit)
+    upload = await asyncio.to_thread(Uploads(services.store.data_dir).begin, digest, size)
     with upload:
         await _received(request, upload, limit)
         try:
@@ -43,7 +47,7 @@ async def _received(request: Request, upload: Upload, limit: int) -> None:
         async for piece in request.stream():
             total += len(piece)
             if total > limit:
-                raise PayloadTooLarge(f"The file is larger than {limit:,} bytes, the limit (setting `max_upload_bytes`).")
+                raise _too_large(limit)
             waiting += piece
             if len(waiting) >= _BATCH:
                 await asyncio.to_thread(upload.write, bytes(waiting))
@@ -51,6 +55,10 @@ async def _received(request: Request, upload: Upload, limit: int) -> None:
     except ClientDisconnect:
         raise ClientGone from None
     await asyncio.to_thread(upload.write, bytes(waiting))
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The file is larger than {limit:,} bytes, the limit (setting `max_upload_bytes`).")
 
 
 def _digest(request: Request) -> str:

@@ -32,13 +32,14 @@ class Uploads:
             raise NotInstalled(f"There is no uploaded file {digest}.", "Send it first: POST /api/blobs/<digest>")
         return path
 
-    def begin(self, digest: str) -> Upload:
-        """A place for a file of that digest. Old files go."""
+    def begin(self, digest: str, size: int = 0) -> Upload:
+        """A place for a file of that digest and of so many bytes. Old files go. Raises DiskFull when it has no room."""
         target = self._path(digest)
         with disk.translated():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for old in self._old():
                 old.unlink(missing_ok=True)
+            disk.require(disk.free_bytes(self._folder), size)
         return Upload(self._folder, target, digest)
 
     def _path(self, digest: str) -> Path:
