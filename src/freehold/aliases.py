@@ -31,6 +31,12 @@ TRANSCRIPTION_ALIASES = (
     "gpt-transcribe",
 )
 SPEECH_ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts", "tts-1-1106", "tts-1-hd-1106", "gpt-4o-mini-tts-2025-12-15")
+MODERATION_ALIASES = (
+    "omni-moderation-latest",
+    "omni-moderation-2024-09-26",
+    "text-moderation-latest",
+    "text-moderation-stable",
+)
 RERANK_ALIASES = ("rerank-*", "jina-reranker-*")  # Cohere's and Jina's names carry versions and languages
 IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2")
 REALTIME_ALIASES = (
@@ -44,13 +50,14 @@ REALTIME_ALIASES = (
     "gpt-4o-mini-realtime-preview",
 )
 LIVE_ALIASES = ("gpt-live-transcribe", "gpt-realtime-whisper")
-CHAT_DEFAULT, EMBEDDING_DEFAULT, RERANK_DEFAULT = "@chat", "@embedding", "@rerank"
+CHAT_DEFAULT, EMBEDDING_DEFAULT, RERANK_DEFAULT, MODERATION_DEFAULT = "@chat", "@embedding", "@rerank", "@moderation"
 TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT = "@transcription", "@speech", "@image"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys((*CHAT_ALIASES, *CLAUDE_ALIASES, *REALTIME_ALIASES), CHAT_DEFAULT),
         **dict.fromkeys(EMBEDDING_ALIASES, EMBEDDING_DEFAULT),
         **dict.fromkeys(RERANK_ALIASES, RERANK_DEFAULT),
+        **dict.fromkeys(MODERATION_ALIASES, MODERATION_DEFAULT),
         **dict.fromkeys(TRANSCRIPTION_ALIASES + LIVE_ALIASES, TRANSCRIPTION_DEFAULT),
         **dict.fromkeys(SPEECH_ALIASES, SPEECH_DEFAULT),
         **dict.fromkeys(IMAGE_ALIASES, IMAGE_DEFAULT),

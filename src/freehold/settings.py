@@ -18,15 +18,7 @@ from typing import Annotated, Any, Literal
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from freehold.aliases import (
-    BUILT_IN,
-    CHAT_DEFAULT,
-    EMBEDDING_DEFAULT,
-    IMAGE_DEFAULT,
-    RERANK_DEFAULT,
-    SPEECH_DEFAULT,
-    TRANSCRIPTION_DEFAULT,
-)
+from freehold.aliases import BUILT_IN, RERANK_DEFAULT
 from freehold.errors import SettingsError
 from freehold.units import bytes_in, seconds_in
 
@@ -204,6 +196,9 @@ class Settings(_Section):
         "",
         description="Model that ranks documents where a request names none; when empty, the default embedding model compares.",
     )
+    default_moderation: str = Field(
+        "", description="Guard model that OpenAI's moderation names resolve to; when empty, the newest that is installed."
+    )
     default_transcription: str = Field("moonshine:tiny-en", description="Model that OpenAI's transcription names resolve to.")
     default_speech: str = Field("espeak-ng", description="Model that OpenAI's speech names resolve to.")
     default_image: str = Field(
@@ -211,9 +206,9 @@ class Settings(_Section):
     )
     aliases: dict[str, str] = Field(
         default_factory=lambda: dict(BUILT_IN),
-        description="Names that stand for a model. `@chat`, `@embedding`, `@rerank`, `@transcription`, `@speech` and `@image` "
-        "are the defaults above; a name that ends in `*` stands for all that begin so. Given entries are added "
-        'to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
+        description="Names that stand for a model. `@chat`, `@embedding`, `@rerank`, `@moderation`, `@transcription`, "
+        "`@speech` and `@image` are the defaults above; a name that ends in `*` stands for all that begin so. Given entries "
+        'are added to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
     )
     starter: bool = Field(True, description="Whether `freehold up` pulls the default models when they are missing.")
     preload: bool = Field(True, description="Whether `freehold up` loads the default models, or waits for a first request.")
@@ -247,14 +242,9 @@ class Settings(_Section):
     @property
     def defaults(self) -> Mapping[str, str]:
         """The default models, by the names that aliases call them."""
-        return {
-            CHAT_DEFAULT: self.default_chat,
-            EMBEDDING_DEFAULT: self.default_embedding,
-            RERANK_DEFAULT: self.default_rerank or self.default_embedding,
-            TRANSCRIPTION_DEFAULT: self.default_transcription,
-            SPEECH_DEFAULT: self.default_speech,
-            IMAGE_DEFAULT: self.default_image,
-        }
+        kinds = ("chat", "embedding", "moderation", "transcription", "speech", "image")
+        named = {f"@{kind}": getattr(self, f"default_{kind}") for kind in kinds}
+        return named | {RERANK_DEFAULT: self.default_rerank or self.default_embedding}
 
 
 @dataclass(frozen=True)
@@ -389,7 +379,7 @@ def markdown() -> str:
             case _:
                 default = f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`"
         rows.append(f"| `{key}` | {default} | `{_environment_name(key)}` | {field.description} |")
-    for kind in (CHAT_DEFAULT, EMBEDDING_DEFAULT, RERANK_DEFAULT, TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT):
+    for kind in dict.fromkeys(BUILT_IN.values()):
         names = ", ".join(f"`{name}`" for name, target in BUILT_IN.items() if target == kind)
         rows += ["", f"Built-in aliases of the default {kind[1:]} model: {names}."]
     rows.append("")

@@ -22,6 +22,7 @@ from freehold.protocol.requests import (
 from freehold.protocol.requests.anthropic import CountRequest, MessagesRequest
 from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Part, Refused, Treatment, treatment
 from freehold.protocol.requests.fim import FimRequest, InfillRequest, TabbyRequest
+from freehold.protocol.requests.moderation import ModerationRequest
 from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, Options
 from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
 from freehold.protocol.requests.rerank import CohereRequest, RerankRequest
@@ -38,6 +39,7 @@ _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/embeddings", EmbeddingRequest),
     ("POST /v1/rerank and /rerank", RerankRequest),
     ("POST /v2/rerank", CohereRequest),
+    ("POST /v1/moderations", ModerationRequest),
     ("POST /tokenize", TokenizeRequest),
     ("POST /detokenize", DetokenizeRequest),
     ("POST /apply-template", TemplateRequest),

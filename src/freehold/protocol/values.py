@@ -13,7 +13,8 @@ class Target:
     that an embedding model was trained to be cut to; `sampling` holds the model's own recommended defaults; `system` is the
     system message of chats that bring none, `examples` are turns (role, text) that stand before those of any; `marks` are its
     tokens for filling in the middle, by their texts, and `fim` the family of models that it is asked like, where one is set;
-    `score` is what the head of a model that ranks gives: a "logit", its "tanh", or a "probability"."""
+    `score` is what the head of a model that ranks gives: a "logit", its "tanh", or a "probability"; `guard` is the family of a
+    guard model (`freehold.protocol.guards`)."""
 
     name: str
     task: str
@@ -30,6 +31,7 @@ class Target:
     system: str = ""
     examples: tuple[tuple[str, str], ...] = ()
     score: str = ""
+    guard: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from freehold.fleet.engines import Deployment
 from freehold.hardware.misfit import Misfit
 from freehold.hardware.plan import Plan
 from freehold.protocol.fim.families import family_of
+from freehold.protocol.guards import guard_in
 from freehold.protocol.values import Target
 from freehold.routing.planner import Planner
 from freehold.routing.seat import Stay, lasting
@@ -67,9 +68,9 @@ class Catalog:
         are no model's; any other name is itself. Raises InvalidRequest for path-like ones."""
         name = self._settings.aliases.get(name) or self._patterned(name) or name
         if name in self._settings.defaults:
-            name = self._settings.defaults[name]
+            asked, name = name, self._settings.defaults[name]
             if not name:
-                raise ModelNotFound("No model is set for that yet: the setting `default_image`.", param="model")
+                raise ModelNotFound(f"No model is set for that yet: the setting `default_{asked[1:]}`.", param="model")
         return check_name(name)
 
     def _patterned(self, name: str) -> str | None:
@@ -183,6 +184,7 @@ class Catalog:
             system=manifest.system,
             examples=manifest.examples,
             score=facts.score if facts else "",
+            guard=guard_in(_template(manifest, deployment)) if manifest.task == "chat" else "",
         )
 
     def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:
@@ -196,6 +198,8 @@ class Catalog:
             can.add("reasoning_effort")
         if "enable_thinking" in template:
             can.add("thinking")
+        if guard_in(template):
+            can.add("moderation")
         if deployment.projector is not None:
             can.add("vision")
         fim = self._settings.models.get(manifest.name, ModelSettings()).fim
