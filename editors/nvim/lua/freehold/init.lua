@@ -20,7 +20,7 @@ local state = { name = "ready", text = "" }
 local timer = vim.loop.new_timer()
 local cancel -- ends the request that is running
 local number = 0 -- of the last question: an answer to one before it is not shown
-local settled_tick -- the buffer's tick after a suggestion was taken or typed along: that change asks nothing
+local settled = {} -- by buffer, its tick after a suggestion was taken or typed along: that change asks nothing
 
 local function say(name, text)
   state = { name = name, text = text or "" }
@@ -125,12 +125,12 @@ local function typed_along()
     return false
   end
   ghost.show(shown.buffer, line, column, rest)
-  settled_tick = vim.b.changedtick
+  settled[vim.api.nvim_get_current_buf()] = vim.b.changedtick
   return true
 end
 
 local function changed()
-  if settled_tick == vim.b.changedtick then
+  if settled[vim.api.nvim_get_current_buf()] == vim.b.changedtick then
     return
   end
   if not typed_along() then
@@ -152,7 +152,7 @@ function M.accept(what)
     return false
   end
   forget()
-  settled_tick = vim.b.changedtick
+  settled[vim.api.nvim_get_current_buf()] = vim.b.changedtick
   return true
 end
 
@@ -223,6 +223,9 @@ function M.setup(given)
   on({ "TextChangedI" }, changed)
   on({ "CursorMovedI" }, moved)
   on({ "InsertLeave", "BufLeave" }, M.dismiss)
+  on({ "BufWipeout" }, function(event)
+    settled[event.buf] = nil
+  end)
   on({ "ColorScheme" }, function()
     vim.api.nvim_set_hl(0, "FreeholdGhost", { default = true, link = "Comment" })
   end)
