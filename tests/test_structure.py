@@ -16,12 +16,13 @@ SOURCE = ROOT / "src" / "freehold"
 LEAVES = {"aliases", "errors", "settings", "telemetry", "protocol", "units"}
 MAY_IMPORT = {
     "cli": {"gateway", "routing", "builder", "fleet", "store", "hardware"},
-    "gateway": {"routing", "fleet", "store", "hardware"},
+    "gateway": {"state", "routing", "fleet", "store", "hardware"},
     "routing": {"fleet", "store", "hardware"},
     "builder": {"fleet", "store", "hardware"},
     "fleet": {"store", "hardware"},
     "store": {"hardware"},
     "hardware": set(),
+    "state": set(),
     "workers": set(),
     "protocol": {"errors", "units"},
     "errors": set(),
@@ -89,6 +90,13 @@ def test_the_command_line_answers_before_it_imports_the_server() -> None:
     program = "import sys, freehold.cli.main\nprint('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not {"starlette", "uvicorn", "pydantic"} & set(loaded)
+
+
+def test_the_server_starts_without_the_library_of_its_database() -> None:
+    program = "import sys, freehold.gateway.server\nprint('\\n'.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "freehold.state.keeper" in loaded
+    assert not {"sqlalchemy", "alembic"} & set(loaded)
 
 
 def test_every_module_says_what_it_is() -> None:

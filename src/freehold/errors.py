@@ -23,6 +23,7 @@
     │   ├── DoesNotFit              503   with the figures
     │   ├── Draining                503
     │   ├── TooManyConnections      503
+    │   ├── StateUnavailable        503   the database of what is stored
     │   └── ModelFailed             503   a worker that does not start, or died
     │       └── WorkerDied
     ├── EngineError             the worker answered badly
@@ -184,6 +185,12 @@ class Draining(Unavailable):
 
 class TooManyConnections(Unavailable):
     code = "too_many_connections"
+
+
+class StateUnavailable(Unavailable):
+    """The database of what clients stored does not answer, or cannot be opened."""
+
+    code = "state_unavailable"
 
 
 class ModelFailed(Unavailable):

@@ -145,6 +145,17 @@ class SourceSettings(_Section):
     )
 
 
+class StateSettings(_Section):
+    url: SecretStr | None = Field(
+        None,
+        description="Database of stored responses, conversations and completions: `sqlite:///PATH` or `postgresql://…`; "
+        "by itself `stored.db` in the data folder.",
+    )
+    days: float | None = Field(
+        None, gt=0, le=36_500, description="Days after which what is stored is deleted; by itself it is kept."
+    )
+
+
 class RealtimeSettings(_Section):
     sessions: int = Field(32, ge=0, le=10_000, description="Realtime sessions at a time; one more is answered 429.")
     duration: Seconds = Field(3600.0, description="Seconds that a realtime session may last.")
@@ -235,6 +246,7 @@ class Settings(_Section):
     images: ImageSettings = ImageSettings()
     speech: SpeechSettings = SpeechSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    state: StateSettings = StateSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -17,7 +17,7 @@ from freehold.protocol.plan import Plan
 from freehold.protocol.requests import parse
 from freehold.protocol.requests.responses import ResponsesRequest
 from freehold.protocol.responses.joiner import ResponsesJoiner
-from freehold.protocol.responses.plan import responses_plan
+from freehold.protocol.responses.plan import own_items, plan_of
 from freehold.protocol.values import Target
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -29,7 +29,8 @@ TOOL = {"type": "function", "name": "get", "parameters": {"type": "object", "pro
 
 
 def plan(target: Target = TARGET, **fields: Any) -> Plan:
-    return responses_plan(parse(ResponsesRequest, json.dumps({"model": "m", "input": "Hi"} | fields).encode()).value, target)
+    request = parse(ResponsesRequest, json.dumps({"model": "m", "input": "Hi"} | fields).encode()).value
+    return plan_of(request, own_items(request), target, "resp_1")
 
 
 def engine(**fields: Any) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from freehold.gateway.retry import Result, Retry
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Meter, Outgoing, relay
 from freehold.gateway.voiced import VoicedAnswer
-from freehold.protocol.chat import chat_plan
 from freehold.protocol.embeddings import embedding_plan
 from freehold.protocol.images import ImageLimits, check_images
 from freehold.protocol.plan import Chunk, Echoed, Joiner, Plan
@@ -39,10 +38,6 @@ from freehold.routing.seat import lasting
 
 Planner = Callable[[Any, Target], Plan]
 _MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
-
-
-async def chat_completions(services: Services, request: Request) -> Response:
-    return await answer(services, request, ChatRequest, chat_plan)
 
 
 async def embeddings(services: Services, request: Request) -> Response:
@@ -66,7 +61,7 @@ async def answered(
     planner: Planner,
     *,
     resolve: Callable[[Services, str], Entry] = find,
-    made: type[LeasedAnswer] | None = None,
+    made: Callable[[Services, Entry, Plan, Terms, dict[str, str]], LeasedAnswer] | None = None,
 ) -> Response:
     """All that needs no worker: what is wrong with a request is said before it waits for anything. Another dialect has a
     `planner` of its own, and may have its own way to `resolve` names and its own kind of answer, which is then `made`."""
@@ -155,12 +150,13 @@ class LeasedAnswer(Response):
             await self._join(client, joiner, _unsent)
         else:
             answers = await call_all(client, plan, self._services.settings.timeouts)
-        if sum(map(len, plan.bodies)) > _MANY:
-            body = await asyncio.to_thread(lambda: Json(joiner.whole(answers)).body)
-        else:
-            body = bytes(Json(joiner.whole(answers)).body)
+        whole, body = await _aside(plan, lambda: _written(joiner.whole(answers)))
         self._meter.usage = joiner.usage
-        return Json(bytes(body), headers=self._extra)
+        await self._settle(joiner, whole)
+        return Json(body, headers=self._extra)
+
+    async def _settle(self, joiner: Joiner, whole: Mapping[str, Any] | None) -> None:
+        """The answer is complete, and the client not told so yet: here it is kept, where it is. `whole` is None of a stream."""
 
     async def _stream(self, client: EngineClient, send: Send) -> None:
         """Raises ClientGone when the client does not take what it is sent within the write timeout."""
@@ -197,7 +193,9 @@ class LeasedAnswer(Response):
         await send(joiner.opening())
         await self._join(client, joiner, send)
         self._meter.usage = joiner.usage
-        await out.write(framing.frames(joiner.closing()) + framing.end)
+        last = framing.frames(joiner.closing()) + framing.end
+        await self._settle(joiner, None)
+        await out.write(last)
         await out.close()
 
     async def _join(self, client: EngineClient, joiner: Joiner, send: Callable[[Iterable[Chunk]], Awaitable[None]]) -> None:
@@ -220,6 +218,15 @@ class LeasedAnswer(Response):
             telemetry.tokens.labels(model, "prompt").inc(meter.usage.prompt_tokens)
             telemetry.tokens.labels(model, "cached").inc(meter.usage.cached_tokens)
             telemetry.tokens.labels(model, "completion").inc(meter.usage.completion_tokens)
+
+
+def _written(whole: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    return whole, bytes(Json(whole).body)
+
+
+async def _aside(plan: Plan, work: Callable[[], Result]) -> Result:
+    """What takes long for a large request is done off the event loop."""
+    return await asyncio.to_thread(work) if sum(map(len, plan.bodies)) > _MANY else work()
 
 
 async def _unsent(events: Iterable[Chunk]) -> None:

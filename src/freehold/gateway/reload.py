@@ -23,6 +23,7 @@ FIXED = (
     "data_dir",
     "http",
     "max_body_bytes",
+    "state",
 )  # the server was built on them: they need a new start
 
 

@@ -1,15 +1,181 @@
-"""OpenAI's Responses API."""
+"""OpenAI's Responses API: made, stored, gone on from, retrieved, cancelled and deleted."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from freehold.gateway.inference import answer
+from freehold.errors import InvalidRequest
+from freehold.fleet.patience import Patience
+from freehold.gateway.background import Run
+from freehold.gateway.http import ClientGone, Json, UntilGone
+from freehold.gateway.inference import answered, received
+from freehold.gateway.kept import OWNER, KeptAnswer, asked_id, page_asked
 from freehold.gateway.services import Services
+from freehold.gateway.stream import Outgoing
+from freehold.protocol.framing import NAMED_EVENTS
+from freehold.protocol.plan import Joiner, Plan
+from freehold.protocol.requests.common import Parsed
 from freehold.protocol.requests.responses import ResponsesRequest
-from freehold.protocol.responses.plan import responses_plan
+from freehold.protocol.requests.responses_items import ItemReference, Known
+from freehold.protocol.responses.joiner import ResponsesJoiner
+from freehold.protocol.responses.plan import own_items, plan_of, shortened
+from freehold.protocol.responses.records import known, record
+from freehold.protocol.values import Target
+from freehold.state.paging import page_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from freehold.state.database import Database
 
 
 async def create(services: Services, request: Request) -> Response:
-    return await answer(services, request, ResponsesRequest, responses_plan)
+    parsed = await received(services, request, ResponsesRequest)
+    asked = await _recall(services, parsed.value)
+    if parsed.value.background:
+        return await _begin(services, request, parsed, asked)
+    return await _answer(services, request, parsed, asked)
+
+
+async def get(services: Services, request: Request) -> Response:
+    identity, query = asked_id(request, "response"), request.query_params
+    response = await services.state.run(lambda db, c: db.responses.load(c, OWNER, identity))
+    if query.get("stream", "false") != "true":
+        return Json(response)
+    after = query.get("starting_after", "-1")
+    if not after.removeprefix("-").isdecimal() or len(after) > 9:
+        raise InvalidRequest("Invalid 'starting_after': expected a sequence number.", param="starting_after")
+    return Followed(services, services.background.find(OWNER, identity), int(after) + 1)
+
+
+async def delete(services: Services, request: Request) -> Response:
+    identity = asked_id(request, "response")
+    await services.state.run(lambda db, c: db.responses.load(c, OWNER, identity))
+    await services.background.cancel(identity)
+    await services.state.run(lambda db, c: db.responses.remove(c, OWNER, identity), erase=True)
+    return Json({"id": identity, "object": "response", "deleted": True})
+
+
+async def cancel(services: Services, request: Request) -> Response:
+    identity = asked_id(request, "response")
+    response = await services.state.run(lambda db, c: db.responses.load(c, OWNER, identity))
+    if not response["background"]:
+        raise InvalidRequest("Only a response that is made in the background can be cancelled.", code="invalid_value")
+    await services.background.cancel(identity)
+    ending = {"status": "cancelled"}
+    return Json(await services.state.run(lambda db, c: db.responses.end(c, OWNER, identity, ending)))
+
+
+async def input_items(services: Services, request: Request) -> Response:
+    identity, page = asked_id(request, "response"), page_asked(request)
+    given = await services.state.run(lambda db, c: db.responses.given(c, OWNER, identity))
+    return Json(page_of(given, page))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the model is to read, the request's own items last, and those as they are stored."""
+
+    identity: str
+    context: Sequence[Known]
+    own: Sequence[dict[str, Any]]
+
+
+async def _recall(services: Services, request: ResponsesRequest) -> _Asked:
+    """Looks up all that a request goes on from. Raises NotFound, InvalidRequest."""
+    own = own_items(request)
+    references = {item.id for item in own if isinstance(item, ItemReference)}
+    previous, conversation = request.previous_response_id, request.conversation
+
+    def look(db: Database, c: Connection) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+        earlier = db.responses.history(c, OWNER, previous) if previous is not None else []
+        if conversation is not None:
+            earlier = db.conversations.listed(c, OWNER, conversation.id)
+        return earlier, db.responses.find_items(c, OWNER, references)
+
+    earlier, found = await services.state.run(look) if references or previous or conversation else ([], {})
+    records = [found[item.id] if isinstance(item, ItemReference) else record(item) for item in own]
+    plain = known(records) if references else own
+    return _Asked(f"resp_{secrets.token_hex(24)}", [*known(earlier), *plain], records)
+
+
+async def _answer(services: Services, request: Request, parsed: Parsed[ResponsesRequest], asked: _Asked) -> Response:
+    wanted = parsed.value
+    targets: list[Target] = []
+
+    def planner(value: ResponsesRequest, target: Target) -> Plan:
+        targets.append(target)
+        return plan_of(value, asked.context, target, asked.identity)
+
+    def shorter(left_out: int) -> tuple[Plan, Plan]:
+        context = shortened(asked.context, left_out)
+        counting = wanted.model_copy(update={"stream": None, "max_output_tokens": 1})
+        whole = plan_of(wanted, context, targets[0], asked.identity)
+        return whole, plan_of(counting, context, targets[0], asked.identity)
+
+    async def keep(joiner: Joiner, _: Mapping[str, Any] | None) -> None:
+        if isinstance(joiner, ResponsesJoiner) and (wanted.store is not False or wanted.conversation is not None):
+            await _store(services, wanted, asked, joiner.response)
+
+    cut = wanted.truncation == "auto"
+    made = partial(KeptAnswer, keep=keep, shorter=shorter if cut else None, longest=len(asked.context) - 1)
+    return await answered(services, request, parsed, planner, made=made)
+
+
+async def _store(services: Services, wanted: ResponsesRequest, asked: _Asked, response: Mapping[str, Any]) -> None:
+    conversation = wanted.conversation.id if wanted.conversation else None
+    stored = wanted.store is not False
+
+    def write(db: Database, c: Connection) -> None:
+        kept = db.responses.Kept(OWNER, asked.own, wanted.previous_response_id, conversation, stored)
+        db.responses.save(c, kept, response)
+
+    await services.state.run(write)
+
+
+async def _begin(services: Services, request: Request, parsed: Parsed[ResponsesRequest], asked: _Asked) -> Response:
+    """Stores the response as queued, and has it made whether its client stays or not."""
+    wanted = parsed.value
+    followed = Parsed(wanted.model_copy(update={"stream": True}), parsed.ignored)
+    answer = await _answer(services, request, followed, asked)
+    queued = answer.first() | {"status": "queued"} if isinstance(answer, KeptAnswer) else {}
+    await _store(services, wanted, asked, queued)
+    scope = {name: value for name, value in request.scope.items() if name != "state"}
+    run = services.background.begin(OWNER, asked.identity, scope, answer)
+    return Followed(services, run, 0) if wanted.stream else Json(queued)
+
+
+class Followed(Response):
+    """The events of a background response from a place on, those to come included."""
+
+    def __init__(self, services: Services, run: Run, place: int):
+        super().__init__()
+        self._services = services
+        self._run = run
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        write = self._services.settings.timeouts.write
+        with suppress(ClientGone), Patience(write, ClientGone) as patience:
+            async with UntilGone(receive):
+                await self._follow(Outgoing(send, {}, patience, NAMED_EVENTS))
+
+    async def _follow(self, out: Outgoing) -> None:
+        run, place = self._run, self._place
+        await out.write(b"")
+        while place < len(run.frames) or not run.done:
+            if frames := run.frames[place:]:
+                place += len(frames)
+                await out.write(b"".join(frames))
+            else:
+                await run.more()
+        await out.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from freehold.fleet.supervisor import Supervisor
 from freehold.gateway.auth import HostCheck, KeyCheck
+from freehold.gateway.background import Background
 from freehold.gateway.middleware import Traffic
 from freehold.gateway.newest import Newest
 from freehold.gateway.pictures import Pictures
@@ -22,6 +23,7 @@ from freehold.routing.planner import Home, Planner
 from freehold.routing.pulls import Pulls
 from freehold.routing.scheduler import Scheduler
 from freehold.settings import Settings
+from freehold.state.keeper import State
 from freehold.store.found import Found, usual
 from freehold.store.store import Store
 from freehold.telemetry import Telemetry
@@ -44,19 +46,25 @@ class Services:
     lobby: Lobby
     pictures: Pictures
     paces: Paces
+    state: State
+    background: Background
     spoken: Spoken = field(default_factory=Spoken)
     newest: Newest = field(default_factory=Newest)
 
     async def close(self) -> None:
         """Ends what the server owns: pulls first, then workers."""
         await self.pulls.close()
+        await self.background.close()
         await self.scheduler.close()
         await self.supervisor.close()
+        await self.state.close()
 
 
 def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Services:
     """Builds the parts; must run inside the event loop. `runtime` is the 0700 folder of the workers' sockets."""
-    telemetry = Telemetry()
+    telemetry, traffic = Telemetry(), Traffic()
+    url = settings.state.url.get_secret_value() if settings.state.url else ""
+    state = State(url, settings.data_dir, settings.state.days)
     supervisor = Supervisor(runtime, settings.timeouts, settings.worker, settings.memory.kv_keep_mib)
     scheduler = Scheduler(
         settings.queue,
@@ -75,13 +83,15 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         supervisor=supervisor,
         pulls=Pulls(store, settings.sources.ollama_registry, supervisor.forgive),
         telemetry=telemetry,
-        traffic=Traffic(),
+        traffic=traffic,
         key=KeyCheck(settings),
         hosts=HostCheck(settings),
         suspects=Suspects(),
         lobby=Lobby(),
         pictures=Pictures(runtime / "pictures"),
         paces=Paces(settings.data_dir, fingerprint(home.machine)),
+        state=state,
+        background=Background(state, traffic),
     )
     telemetry.watch(lambda: _gauges(services))
     return services

@@ -27,11 +27,16 @@ from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBod
 from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
 from freehold.protocol.requests.rerank import CohereRequest, RerankRequest
 from freehold.protocol.requests.responses import ResponsesRequest
+from freehold.protocol.requests.responses_items import ChangedCompletion, ChangedConversation, MoreItems, NewConversation
 from freehold.protocol.requests.tokens import DetokenizeRequest, TemplateRequest, TokenizeRequest
 
 _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/chat/completions", ChatRequest),
     ("POST /v1/responses", ResponsesRequest),
+    ("POST /v1/conversations", NewConversation),
+    ("POST /v1/conversations/{conversation}", ChangedConversation),
+    ("POST /v1/conversations/{conversation}/items", MoreItems),
+    ("POST /v1/chat/completions/{completion}", ChangedCompletion),
     ("POST /v1/completions", CompletionRequest),
     ("POST /v1/completions, as Tabby's plugins send it", TabbyRequest),
     ("POST /v1/fim/completions", FimRequest),

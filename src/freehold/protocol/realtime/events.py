@@ -12,8 +12,7 @@ from freehold.errors import InvalidRequest
 from freehold.protocol.realtime.config import Format as AudioFormat
 from freehold.protocol.realtime.config import MaxTokens, Modalities, Reasoning, Settings, ToolChoice, Tools, Voice, check_choice
 from freehold.protocol.realtime.items import GivenItem, GivenOrReference, sound
-from freehold.protocol.requests.chat import Metadata
-from freehold.protocol.requests.common import Part, Refused, Refusing, parse
+from freehold.protocol.requests.common import Metadata, Part, Refused, Refusing, parse
 
 Previous = Annotated[str, Field(min_length=1, max_length=64)]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Honoured, Refused
+from freehold.protocol.requests.common import Accepted, Honoured, Metadata, Refused
 from freehold.protocol.requests.messages import (
     AllowedToolChoice,
     AssistantMessage,
@@ -22,8 +22,6 @@ from freehold.protocol.requests.messages import (
 )
 from freehold.protocol.requests.sampling import SamplingRequest
 from freehold.protocol.requests.schemas import too_large, unenforced
-
-Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 
 
 class ChatRequest(SamplingRequest):
@@ -54,7 +52,7 @@ class ChatRequest(SamplingRequest):
         Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None,
         Honoured("by models whose template has it; others refuse all but `none` and `minimal`, which ask for no reasoning"),
     ] = None
-    metadata: Annotated[Metadata | None, Accepted("belongs to stored completions; nothing is stored")] = None
+    metadata: Annotated[Metadata | None, Honoured("of a stored completion; of any other it has no effect")] = None
     safety_identifier: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = Field(
         None, max_length=64
     )
@@ -65,7 +63,7 @@ class ChatRequest(SamplingRequest):
         Literal["auto", "default", "flex", "priority"] | None,
         Honoured("`flex` waits behind all other requests; the rest are one tier here"),
     ] = None
-    store: Annotated[Any, Refused("Completions are not stored by this server; leave it out.", (False,))] = None
+    store: Annotated[bool | None, Honoured("kept until it is deleted, or as long as `state.days` says")] = None
     modalities: Annotated[
         list[Literal["text", "audio"]] | None,
         Honoured("with `audio`, the answer is spoken by the default speech model; one choice"),
@@ -177,6 +175,8 @@ class ChatRequest(SamplingRequest):
             return
         if (self.n or 1) > 1:
             raise _wrong("n", "Spoken answers come one at a time; leave 'n' out.")
+        if self.store:
+            raise _wrong("store", "Spoken answers are not stored; leave 'store' out.")
         if self.stream and self.audio is not None and self.audio.format != "pcm16":
             raise _wrong("audio.format", "An answer that streams is spoken as 'pcm16'; other formats come whole.")
 

@@ -16,6 +16,7 @@ from freehold.units import seconds_in
 # The error type of a value that fits no branch of a union; its message is "field|reason", field being what it is about.
 NO_BRANCH = "no_branch"
 KeepAlive = Annotated[float, BeforeValidator(seconds_in), Field(ge=-1, le=10**9)]
+Metadata = Annotated[dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 _MOST = {b",": 1_000_000, b'"': 300_000, b"[": 200_000, b"{": 200_000}  # in a body; OpenAI takes 300,000 tokens at a time
 _MOST_PROBLEMS = 1000
 _SHOWN = 64  # characters of a client's own text that an error repeats

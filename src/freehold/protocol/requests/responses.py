@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.chat import Metadata
-from freehold.protocol.requests.common import NO_BRANCH, Accepted, Honoured, Part, Refused, Request
+from freehold.protocol.requests.common import NO_BRANCH, Accepted, Honoured, Metadata, Part, Refused, Request
 from freehold.protocol.requests.messages import JsonObjectFormat, TextFormat, content_kind, no_part
-from freehold.protocol.requests.responses_items import Items
+from freehold.protocol.requests.responses_items import Items, StoredId
 
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
 Include = Literal[
@@ -124,6 +123,17 @@ Input = Annotated[
 ]
 
 
+class ConversationId(Part):
+    id: StoredId
+
+
+def _conversation(value: object) -> object:
+    return {"id": value} if isinstance(value, str) else value
+
+
+Conversation = Annotated[ConversationId, BeforeValidator(_conversation)]
+
+
 class ResponsesRequest(Request):
     """A response to make."""
 
@@ -132,6 +142,21 @@ class ResponsesRequest(Request):
         Honoured("a string, or messages, function calls and their outputs, reasoning; images only for models that see"),
     ] = None
     instructions: Annotated[str | None, Honoured("the system message, before all input")] = None
+    previous_response_id: Annotated[
+        StoredId | None, Honoured("all that was said up to that response is read first; its instructions are not")
+    ] = None
+    conversation: Annotated[
+        Conversation | None,
+        Honoured("a conversation's id, or an object with it: its items are read first, and what is new is added to it"),
+    ] = None
+    store: Annotated[bool | None, Honoured("true by itself: kept until it is deleted, or as long as `state.days` says")] = None
+    background: Annotated[
+        bool | None, Honoured("needs `store`; waits in the same queue as others, and ends with the server")
+    ] = None
+    truncation: Annotated[
+        Literal["auto", "disabled"] | None,
+        Honoured("`auto` leaves out the oldest items, but no instructions, until a quarter of the context is free to answer"),
+    ] = None
     stream: Annotated[bool | None, Honoured("typed events; the last is `response.completed`, `.incomplete` or `.failed`")] = (
         None
     )
@@ -182,11 +207,6 @@ class ResponsesRequest(Request):
     prompt_cache_retention: Annotated[str | None, Accepted("a hint; the cache lives as long as its slot")] = None
     prompt_cache_options: Annotated[dict[str, Any] | None, Accepted("a hint; prompts are cached by their own prefix")] = None
     client_metadata: Annotated[dict[str, Any] | None, Accepted("what a client says of itself; it is not stored")] = None
-    store: Annotated[Any, Refused("Responses are not stored by this server; leave it out.", (False,))] = None
-    background: Annotated[Any, Refused("Responses are made while their client waits; leave it out.", (False,))] = None
-    previous_response_id: Annotated[Any, Refused("Responses are not stored by this server; send all items as 'input'.")] = None
-    conversation: Annotated[Any, Refused("Conversations are not stored by this server; send all items as 'input'.")] = None
-    truncation: Annotated[Any, Refused("Input is never cut here; leave items out of it.", ("disabled",))] = None
     max_tool_calls: Annotated[Any, Refused("It counts calls of tools that OpenAI runs, of which there are none here.")] = None
     prompt: Annotated[Any, Refused("Prompts are not stored by this server; send their text as 'instructions'.")] = None
     moderation: Annotated[Any, Refused("Moderation within a response is not supported; leave it out.")] = None
@@ -207,6 +227,10 @@ class ResponsesRequest(Request):
         if self.text is not None and self.text.verbosity not in (None, "medium"):
             note = "No model here has a verbosity; ask for short or long answers in the prompt."
             raise _unsupported("text.verbosity", note)
+        if self.previous_response_id is not None and self.conversation is not None:
+            raise _wrong("previous_response_id", "Give 'previous_response_id' or 'conversation', not both.")
+        if self.background and self.store is False:
+            raise _wrong("background", "A response that is made in the background must be stored; leave 'store' out.")
         self._check_reasoning()
         return self
 

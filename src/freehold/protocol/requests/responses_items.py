@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from freehold.protocol.requests.common import NO_BRANCH, Part
+from freehold.protocol.requests.common import NO_BRANCH, Honoured, Metadata, Part
 from freehold.protocol.requests.messages import STRING_OR_PARTS, no_part
 
 Identity = Annotated[str, Field(min_length=1, max_length=256)]
+ItemId = Annotated[str, Field(pattern=r"^[!-~]{1,256}$")]
+StoredId = Annotated[str, Field(pattern=r"^[!-~]{1,80}$")]
 Status = Literal["in_progress", "completed", "incomplete"]
 
 
@@ -78,7 +80,7 @@ Answered = Annotated[_String | Annotated[_Answered, Tag("«array»")], STRING_OR
 
 
 class Item(Part):
-    id: Identity | None = None
+    id: ItemId | None = None
     status: Status | None = None
 
 
@@ -139,7 +141,7 @@ class ItemReference(Part):
     """An item that was stored, by its id."""
 
     type: Literal["item_reference"] | None = None
-    id: Identity
+    id: ItemId
 
 
 _KINDS = {
@@ -178,3 +180,28 @@ AnyItem = Annotated[
 ]
 Known = InputMessage | AnswerMessage | FunctionCallItem | FunctionCallOutput | ReasoningItem | ItemReference
 Items = Annotated[list[AnyItem], Field(max_length=10_000)]
+
+
+class NewConversation(Part):
+    """POST /v1/conversations."""
+
+    items: Annotated[Items | None, Field(max_length=20), Honoured("the first items")] = None
+    metadata: Annotated[Metadata | None, Honoured()] = None
+
+
+class ChangedConversation(Part):
+    """POST /v1/conversations/{conversation}."""
+
+    metadata: Annotated[Metadata | None, Honoured("takes the place of what there was")] = None
+
+
+class MoreItems(Part):
+    """POST /v1/conversations/{conversation}/items."""
+
+    items: Annotated[Items, Honoured("20 at a time")] = Field(min_length=1, max_length=20)
+
+
+class ChangedCompletion(Part):
+    """POST /v1/chat/completions/{completion}."""
+
+    metadata: Annotated[Metadata | None, Honoured("takes the place of what there was")]

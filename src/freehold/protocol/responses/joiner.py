@@ -173,8 +173,9 @@ class ResponsesJoiner:
     def _begin(self, events: list[Chunk]) -> None:
         if not self._began:
             self._began = True
-            for name in ("created", "in_progress"):
-                self._event(events, f"response.{name}", response={**self.response, "output": []})
+            for name in ("created", "queued", "in_progress") if self.response["background"] else ("created", "in_progress"):
+                status = "queued" if name != "in_progress" and self.response["background"] else "in_progress"
+                self._event(events, f"response.{name}", response={**self.response, "status": status, "output": []})
 
     def _event(self, events: list[Chunk], kind: str, **fields: Any) -> None:
         events.append({"type": kind, "sequence_number": self._sequence, **fields})
