@@ -82,7 +82,7 @@ class Painter:
 
         if watch.cancelled.is_set():
             raise Cancelled
-        self._model.tile(job.width, job.height)
+        self._model.prepare(job.pipeline, job.width, job.height)
         generator = torch.Generator("cpu").manual_seed(seed)
         steps = {"callback_on_step_end": after_step} if "callback_on_step_end" in parameters(job.pipeline) else {}
         out = job.pipeline(**job.call, **steps, generator=generator, output_type="np")

@@ -58,11 +58,14 @@ class Pipeline:
         """The pipeline for a use, of the same parts; None where the model has none."""
         if use not in self._by_use:
             self._by_use[use] = self._made(use)
-        found = self._by_use[use]
-        if found is not None and self._offload and found is not self._active:
-            found.enable_model_cpu_offload(device=self._device)
-            self._active = found
-        return found
+        return self._by_use[use]
+
+    def prepare(self, pipeline: Any, width: int, height: int) -> None:
+        """Before a picture of that size is drawn with one of the pipelines. Nothing else may be drawn meanwhile."""
+        if self._offload and pipeline is not self._active:
+            pipeline.enable_model_cpu_offload(device=self._device)
+            self._active = pipeline
+        self._tile(width, height)
 
     def _made(self, use: Use) -> Any | None:
         takes_picture = "image" in parameters(self._main)
@@ -132,7 +135,7 @@ class Pipeline:
         """A UNet takes single latents, a transformer patches of two by two."""
         return int(self._main.vae_scale_factor) * (1 if getattr(self._main, "unet", None) is not None else 2)
 
-    def tile(self, width: int, height: int) -> None:
+    def _tile(self, width: int, height: int) -> None:
         """Pictures above the usual size are decoded piece by piece: in one they would take more memory than was planned."""
         vae: Any = getattr(self._main, "vae", None)
         if vae is not None and hasattr(vae, "enable_tiling"):
