@@ -85,7 +85,7 @@ def test_an_unknown_model_is_not_found_and_near_names_are_offered(client):
 
 def test_an_endpoint_that_is_not_there_is_not_found(client):
     with pytest.raises(openai.NotFoundError) as caught:
-        client.images.generate(prompt="a cat", model="gpt-image-1")
+        client.fine_tuning.jobs.list()
     assert caught.value.code == "unknown_url"
 
 
