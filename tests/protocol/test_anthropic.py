@@ -202,6 +202,14 @@ def test_a_model_that_can_be_told_thinks_when_it_is_asked_to(thinking, engine_fi
     assert ("thinking_budget_tokens" in body) == ("thinking_budget_tokens" in engine_fields)
 
 
+def test_a_tool_that_must_be_used_leaves_no_room_to_think():
+    tool = {"name": "look", "input_schema": {"type": "object"}}
+    fields = {"tools": [tool], "tool_choice": {"type": "any"}, "max_tokens": 2000}
+    body = engine(thinking={"type": "enabled", "budget_tokens": 1024}, **fields)
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "thinking_budget_tokens" not in body
+
+
 def test_stop_sequences_are_ours_to_find_so_the_engine_is_followed_also_for_a_whole_answer():
     made = plan(stop_sequences=["END"])
     body = json.loads(made.bodies[0])

@@ -42,12 +42,13 @@ def count_plan(request: PromptRequest, target: Target) -> Plan:
 
 
 def _thinking(request: PromptRequest, target: Target) -> dict[str, Any]:
-    """Off unless asked for, by models that can be told."""
+    """Off unless asked for, by models that can be told. Where a tool must be used, the whole answer is held to its call."""
     if "thinking" not in target.capabilities:
         return {}
-    wanted = request.thinking is not None and request.thinking.type != "disabled"
+    forced = request.tool_choice is not None and request.tool_choice.type in ("any", "tool")
+    wanted = request.thinking is not None and request.thinking.type != "disabled" and not forced
     fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": wanted}}
-    if isinstance(request.thinking, ThinkingEnabled):
+    if wanted and isinstance(request.thinking, ThinkingEnabled):
         fields["thinking_budget_tokens"] = request.thinking.budget_tokens
     return fields
 
