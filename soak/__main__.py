@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import save
-from soak import crashes, disconnects, fairness, files, overload, requests, slow, timeouts
+from soak import crashes, disconnects, fairness, files, overload, requests, slow, state, timeouts
 
 ITEMS = {
     "short-fake": requests.short_fake,
@@ -25,6 +25,7 @@ ITEMS = {
     "timeouts": timeouts.timeouts,
     "crash-loop": crashes.crash_loop,
     "damaged-files": files.damaged_files,
+    "state": state.state,
 }
 
 

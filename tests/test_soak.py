@@ -13,13 +13,13 @@ from soak.__main__ import ITEMS
 from soak.judge import Judged, slope
 
 ROOT = Path(__file__).parent.parent
-EXACT = {"counters"}  # what does not depend on the machine's speed must be met even here
+EXACT = {"counters", "state"}  # what does not depend on the machine's speed must be met even here
 
 
 @pytest.mark.parametrize("item", ITEMS)
 def test_every_item_runs_and_writes_its_figures(item: str, starters: Path) -> None:
     argv = [sys.executable, "-m", "soak", "--quick", "--data-dir", str(starters), item]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == 0 or (item not in EXACT and done.stderr.startswith("missed: ")), done.stderr
     path = ROOT / done.stdout.rpartition("written to ")[2].split("\n")[0].strip()
