@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from freehold.errors import NotFound
-from freehold.state.items import Item, dump, read, write
+from freehold.state.items import Item, add, dump, read
 from freehold.state.items import remove as remove_items
 from freehold.state.tables import conversations, items
 
@@ -52,7 +52,7 @@ def append(connection: Connection, owner: str, identity: str, new: Sequence[Item
     held = update(conversations).where(*_mine(owner, identity)).values(changed_at=int(time.time()))
     if not connection.execute(held).rowcount:
         return False
-    write(connection, owner, identity, new)
+    add(connection, owner, identity, new)
     return True
 
 

@@ -13,12 +13,18 @@ from freehold.state.tables import items
 Item = dict[str, Any]
 
 
-def write(connection: Connection, owner: str, holder: str, new: Sequence[Item], *, answer: bool = False) -> None:
-    """Adds items behind those that `holder` has."""
+def add(connection: Connection, owner: str, holder: str, new: Sequence[Item]) -> None:
+    """Items behind those that `holder` has."""
     last = connection.execute(select(func.max(items.c.position)).where(items.c.holder == holder)).scalar()
+    write(connection, owner, holder, new, place=0 if last is None else last + 1)
+
+
+def write(connection: Connection, owner: str, holder: str, new: Sequence[Item], *, place: int, answers: int = 0) -> None:
+    """Items at a place and on, the last of which are a number of answers."""
+    first = len(new) - answers
     rows = [
-        {"holder": holder, "position": place, "id": item["id"], "owner": owner, "answer": answer, "body": dump(item)}
-        for place, item in enumerate(new, 0 if last is None else last + 1)
+        {"holder": holder, "position": place + n, "id": item["id"], "owner": owner, "answer": n >= first, "body": dump(item)}
+        for n, item in enumerate(new)
     ]
     if rows:
         connection.execute(insert(items), rows)

@@ -45,16 +45,17 @@ def save(connection: Connection, kept: Kept, response: Mapping[str, Any]) -> Non
 
 
 def _put(connection: Connection, kept: Kept, response: Mapping[str, Any]) -> bool:
+    identity, output = response["id"], response["output"]
     row = {"status": response["status"], "body": items.dump({**response, "output": []})}
     if response["background"] and response["status"] != "queued":
-        known = (responses.c.id == response["id"]) & responses.c.status.in_(UNFINISHED)
+        known = (responses.c.id == identity) & responses.c.status.in_(UNFINISHED)
         if not connection.execute(update(responses).where(known).values(row)).rowcount:
             return False
-    else:
-        fixed = {"id": response["id"], "owner": kept.owner, "created_at": response["created_at"], "previous_id": kept.previous}
-        connection.execute(insert(responses).values(row | fixed))
-        items.write(connection, kept.owner, response["id"], kept.given)
-    items.write(connection, kept.owner, response["id"], response["output"], answer=True)
+        items.write(connection, kept.owner, identity, output, place=len(kept.given), answers=len(output))
+        return True
+    fixed = {"id": identity, "owner": kept.owner, "created_at": response["created_at"], "previous_id": kept.previous}
+    connection.execute(insert(responses).values(row | fixed))
+    items.write(connection, kept.owner, identity, [*kept.given, *output], place=0, answers=len(output))
     return True
 
 
