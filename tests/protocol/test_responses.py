@@ -30,7 +30,7 @@ TOOL = {"type": "function", "name": "get", "parameters": {"type": "object", "pro
 
 def plan(target: Target = TARGET, **fields: Any) -> Plan:
     request = parse(ResponsesRequest, json.dumps({"model": "m", "input": "Hi"} | fields).encode()).value
-    return plan_of(request, own_items(request), target, "resp_1")
+    return plan_of(request, own_items(request), target, "resp_1", 1)
 
 
 def engine(**fields: Any) -> dict[str, Any]:

@@ -105,6 +105,13 @@ def test_instructions_are_read(client):
     assert ask(client).usage.input_tokens != ask(client, instructions="Answer in French.").usage.input_tokens
 
 
+def test_tokens_are_counted_as_they_will_be_read(client):
+    prompt: dict[str, Any] = {"model": CHAT, "input": "Name one colour: grün.", "instructions": "Be brief.", "tools": [LIGHT]}
+    counted = client.responses.input_tokens.count(**prompt)
+    assert counted.object == "response.input_tokens"
+    assert counted.input_tokens == ask(client, **prompt, max_output_tokens=1).usage.input_tokens
+
+
 class Colour(BaseModel):
     name: str
     dark: bool
@@ -155,8 +162,8 @@ def test_a_prompt_that_does_not_fit_is_told_before_the_stream(server):
         assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "context_length_exceeded", "input")
 
 
-def test_a_worker_that_dies_within_a_stream_ends_it_with_a_failed_response(fake_server):
-    text = '[[fake:{"tokens": 9, "die_at_token": 3}]] one two three four five'
+def test_an_error_within_a_stream_ends_it_with_a_failed_response(fake_server):
+    text = '[[fake:{"tokens": 9, "error_at_token": 3}]] one two three four five'
     events = stream(fake_server, input=text, model="fake")
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["code"] == "server_error"

@@ -74,7 +74,7 @@ def test_a_response_goes_on_from_another(client):
     client.responses.delete(second.id)
     with pytest.raises(openai.BadRequestError, match="was deleted"):
         say(client, "x", previous_response_id=third.id)
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai.BadRequestError, match="not found"):
         say(client, "x", previous_response_id="resp_none")
 
 
@@ -236,3 +236,37 @@ def test_any_text_is_kept_as_it_is(client, stored):
     )
     assert (status, body["error"]["param"]) == (400, "items[0].type")
     assert json.dumps(body)
+
+
+SOCKET = pytest.mark.filterwarnings(r"ignore:connect\(\) must be used:DeprecationWarning")  # the SDK's own way to connect
+
+
+@SOCKET
+def test_responses_are_made_over_a_websocket(client, stored):
+    with client.responses.connect() as connection:
+
+        def talk(**fields: Any) -> Any:
+            connection.response.create(model="fake", **fields)
+            return next(event for event in connection if event.type in ("response.completed", "error"))
+
+        first = talk(input="alpha beta", store=False, stream_id="lane_1")
+        assert first.response.output_text == "alpha beta"
+        assert first.to_dict()["stream_id"] == "lane_1"
+        second = talk(input="gamma", previous_response_id=first.response.id)
+        assert second.response.usage.input_tokens > first.response.usage.input_tokens
+        assert client.responses.retrieve(second.response.id).output_text == "gamma"
+        for wrong, param in (({"input": 5}, "input"), ({"input": "x", "background": True}, "background")):
+            failed = talk(**wrong)
+            assert (failed.type, failed.param) == ("error", param)
+        assert talk(input="x", previous_response_id=first.response.id).code == "previous_response_not_found"
+        assert talk(input="delta").response.output_text == "delta"
+    assert stored.get("/v1/responses")[0] == 426
+
+
+@SOCKET
+def test_who_leaves_a_socket_ends_what_is_made_for_it(client, stored):
+    with client.responses.connect() as connection:
+        connection.response.create(model="fake", input='[[fake:{"tokens": 5000, "token_delay_s": 0.05}]] a b')
+        assert next(iter(connection)).type == "response.created"
+        assert stored.metric("freehold_leases", model="fake") == 1
+    until(lambda: stored.metric("freehold_leases", model="fake") == 0)

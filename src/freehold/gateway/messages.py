@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,11 +29,14 @@ async def count_tokens(services: Services, request: Request) -> Response:
 
 
 class CountedPrompt(LeasedAnswer):
-    """How many tokens the prompt of a chat has: exactly those that would be read, the template's among them."""
+    """How many tokens the prompt of a chat has: exactly those that would be read, the template's among them. `kind` is what
+    another API says beside the number."""
+
+    kind: ClassVar[dict[str, str]] = {}
 
     async def _whole(self, client: EngineClient) -> Response:
         tokens = await prompt_tokens(client, self._plan, self._services.settings.timeouts)
-        return Json({"input_tokens": tokens}, headers=self._extra)
+        return Json({**self.kind, "input_tokens": tokens}, headers=self._extra)
 
 
 async def prompt_tokens(client: EngineClient, plan: Plan, timeouts: TimeoutSettings) -> int:

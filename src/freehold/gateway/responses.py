@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,7 @@ from freehold.gateway.background import Run
 from freehold.gateway.http import ClientGone, Json, UntilGone
 from freehold.gateway.inference import answered, received
 from freehold.gateway.kept import OWNER, KeptAnswer, asked_id, page_asked
+from freehold.gateway.messages import CountedPrompt
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Outgoing
 from freehold.protocol.framing import NAMED_EVENTS
@@ -39,11 +41,32 @@ if TYPE_CHECKING:
 
 
 async def create(services: Services, request: Request) -> Response:
-    parsed = await received(services, request, ResponsesRequest)
-    asked = await _recall(services, parsed.value)
+    return await created(services, request, await received(services, request, ResponsesRequest))
+
+
+async def created(
+    services: Services, request: Request, parsed: Parsed[ResponsesRequest], recent: Recent | None = None
+) -> Response:
+    """The answer to a request. `recent` is the response that came before it on the same socket."""
+    asked = await _recall(services, parsed.value, recent)
     if parsed.value.background:
         return await _begin(services, request, parsed, asked)
-    return await _answer(services, request, parsed, asked)
+    return await _answer(services, request, parsed, asked, recent)
+
+
+async def count_tokens(services: Services, request: Request) -> Response:
+    """How many tokens a request's prompt has, those of all that it goes on from among them."""
+    parsed = await received(services, request, ResponsesRequest)
+    asked = await _recall(services, parsed.value, None)
+
+    def planner(value: ResponsesRequest, target: Target) -> Plan:
+        return plan_of(_counting(value), asked.context, target, asked.identity, asked.created)
+
+    return await answered(services, request, parsed, planner, made=_Counted)
+
+
+class _Counted(CountedPrompt):
+    kind: ClassVar[dict[str, str]] = {"object": "response.input_tokens"}
 
 
 async def get(services: Services, request: Request) -> Response:
@@ -81,50 +104,76 @@ async def input_items(services: Services, request: Request) -> Response:
     return Json(page_of(given, page))
 
 
+@dataclass
+class Recent:
+    """The last response of a socket, with all that led to it: it can be gone on from there even when it is not stored."""
+
+    identity: str = ""
+    said: Sequence[dict[str, Any]] = ()
+
+
 @dataclass(frozen=True)
 class _Asked:
-    """What the model is to read, the request's own items last, and those as they are stored."""
+    """What the model is to read, the request's own items last; those and the earlier ones as they are stored."""
 
     identity: str
+    created: int
     context: Sequence[Known]
     own: Sequence[dict[str, Any]]
+    earlier: Sequence[dict[str, Any]]
 
 
-async def _recall(services: Services, request: ResponsesRequest) -> _Asked:
+async def _recall(services: Services, request: ResponsesRequest, recent: Recent | None) -> _Asked:
     """Looks up all that a request goes on from. Raises NotFound, InvalidRequest."""
     own = own_items(request)
     references = {item.id for item in own if isinstance(item, ItemReference)}
     previous, conversation = request.previous_response_id, request.conversation
+    here = recent is not None and previous is not None and recent.identity == previous
 
     def look(db: Database, c: Connection) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-        earlier = db.responses.history(c, OWNER, previous) if previous is not None else []
+        earlier = db.responses.history(c, OWNER, previous) if previous is not None and not here else []
         if conversation is not None:
             earlier = db.conversations.listed(c, OWNER, conversation.id)
         return earlier, db.responses.find_items(c, OWNER, references)
 
-    earlier, found = await services.state.run(look) if references or previous or conversation else ([], {})
+    stored = references or conversation or (previous and not here)
+    earlier, found = await services.state.run(look) if stored else ([], {})
+    if recent is not None and here:
+        earlier = list(recent.said)
     records = [found[item.id] if isinstance(item, ItemReference) else record(item) for item in own]
     plain = known(records) if references else own
-    return _Asked(f"resp_{secrets.token_hex(24)}", [*known(earlier), *plain], records)
+    context = [*known(earlier), *plain]
+    return _Asked(f"resp_{secrets.token_hex(24)}", int(time.time()), context, records, earlier)
 
 
-async def _answer(services: Services, request: Request, parsed: Parsed[ResponsesRequest], asked: _Asked) -> Response:
+def _counting(request: ResponsesRequest) -> ResponsesRequest:
+    """The same prompt, of which no more than a token is answered."""
+    return request.model_copy(update={"stream": None, "max_output_tokens": 1})
+
+
+async def _answer(
+    services: Services, request: Request, parsed: Parsed[ResponsesRequest], asked: _Asked, recent: Recent | None = None
+) -> Response:
     wanted = parsed.value
     targets: list[Target] = []
 
     def planner(value: ResponsesRequest, target: Target) -> Plan:
         targets.append(target)
-        return plan_of(value, asked.context, target, asked.identity)
+        return plan_of(value, asked.context, target, asked.identity, asked.created)
 
     def shorter(left_out: int) -> tuple[Plan, Plan]:
         context = shortened(asked.context, left_out)
-        counting = wanted.model_copy(update={"stream": None, "max_output_tokens": 1})
-        whole = plan_of(wanted, context, targets[0], asked.identity)
-        return whole, plan_of(counting, context, targets[0], asked.identity)
+        whole = plan_of(wanted, context, targets[0], asked.identity, asked.created)
+        return whole, plan_of(_counting(wanted), context, targets[0], asked.identity, asked.created)
 
     async def keep(joiner: Joiner, _: Mapping[str, Any] | None) -> None:
-        if isinstance(joiner, ResponsesJoiner) and (wanted.store is not False or wanted.conversation is not None):
+        if not isinstance(joiner, ResponsesJoiner):
+            return
+        if wanted.store is not False or wanted.conversation is not None:
             await _store(services, wanted, asked, joiner.response)
+        if recent is not None:
+            recent.identity = asked.identity
+            recent.said = [*asked.earlier, *asked.own, *joiner.response["output"]]
 
     cut = wanted.truncation == "auto"
     made = partial(KeptAnswer, keep=keep, shorter=shorter if cut else None, longest=len(asked.context) - 1)
@@ -133,10 +182,10 @@ async def _answer(services: Services, request: Request, parsed: Parsed[Responses
 
 async def _store(services: Services, wanted: ResponsesRequest, asked: _Asked, response: Mapping[str, Any]) -> None:
     conversation = wanted.conversation.id if wanted.conversation else None
-    stored = wanted.store is not False
+    previous, stored = wanted.previous_response_id, wanted.store is not False
 
     def write(db: Database, c: Connection) -> None:
-        kept = db.responses.Kept(OWNER, asked.own, wanted.previous_response_id, conversation, stored)
+        kept = db.responses.Kept(OWNER, asked.own, previous, conversation, stored)
         db.responses.save(c, kept, response)
 
     await services.state.run(write)

@@ -101,9 +101,16 @@ def given(connection: Connection, owner: str, identity: str) -> list[Item]:
 
 
 def history(connection: Connection, owner: str, identity: str) -> list[Item]:
-    """What a response that goes on from this one reads before its own input. Raises NotFound, and InvalidRequest for one that
-    is not finished."""
-    status = load(connection, owner, identity)["status"]
+    """What a response that goes on from this one reads before its own input. Raises InvalidRequest where it is not there, or
+    not finished."""
+    try:
+        status = load(connection, owner, identity)["status"]
+    except NotFound:
+        raise InvalidRequest(
+            f"Previous response with id {identity[:80]!r} not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        ) from None
     if status not in ("completed", "incomplete"):
         raise InvalidRequest(
             f"The response {identity!r} is {status}; only one that has ended can be gone on from.",

@@ -21,7 +21,7 @@ from freehold.protocol.responses.translate import chat_request, renamed
 from freehold.protocol.values import Target
 
 
-def plan_of(request: ResponsesRequest, context: Sequence[Known], target: Target, identity: str) -> Plan:
+def plan_of(request: ResponsesRequest, context: Sequence[Known], target: Target, identity: str, created: int) -> Plan:
     """The plan for a response to `context`, the items that the model reads. Raises InvalidRequest."""
     stream = bool(request.stream)
     beside: dict[str, Any] = {}
@@ -39,7 +39,7 @@ def plan_of(request: ResponsesRequest, context: Sequence[Known], target: Target,
         raise renamed(explained(error.errors(include_url=False)[0])) from None
 
     def joiner(echoed: Sequence[Echoed]) -> ResponsesJoiner:
-        return ResponsesJoiner(plan.joiner(echoed), response_of(request, target, identity))
+        return ResponsesJoiner(plan.joiner(echoed), response_of(request, target, identity, created))
 
     constraint = "text.format" if plan.constraint == "response_format" else plan.constraint
     named = replace(plan, framing=NAMED_EVENTS, param="input", constraint=constraint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from freehold.errors import FreeholdError
@@ -12,14 +11,14 @@ from freehold.protocol.values import Target, Usage
 _CODES = {429: "rate_limit_exceeded", 400: "invalid_prompt"}
 
 
-def response_of(request: ResponsesRequest, target: Target, identity: str) -> dict[str, Any]:
+def response_of(request: ResponsesRequest, target: Target, identity: str, created: int) -> dict[str, Any]:
     """All of a response that is known before it is made. A default that the server chooses is told where it is known."""
     text = request.text.model_dump(by_alias=True, exclude_none=True) if request.text else {}
     reasoning = request.reasoning
     return {
         "id": identity,
         "object": "response",
-        "created_at": int(time.time()),
+        "created_at": created,
         "status": "in_progress",
         "background": bool(request.background),
         "completed_at": None,
