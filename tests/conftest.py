@@ -175,9 +175,10 @@ def starters() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(starters: Path) -> Iterator[Server]:
-    """A server on the real starter models."""
-    with serving(starters) as running:
+def server(starters: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on the real starter models; what it stores is gone afterwards."""
+    stored = tmp_path_factory.mktemp("stored") / "stored.db"
+    with serving(starters, env={"FREEHOLD_STATE_URL": f"sqlite:///{stored}"}) as running:
         until(lambda: {w["model"]: w["state"] for w in running.get("/api/ps")[2]["workers"]}.get(STARTERS[1]) == "ready")
         yield running
 

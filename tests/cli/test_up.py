@@ -45,6 +45,13 @@ def test_an_address_for_others_needs_a_key(tmp_path: Path, host: str) -> None:
     assert_one_line(run(tmp_path, "up", "--host", host, "--port", "0"), 1, host, "without a key", "FREEHOLD_API_KEY")
 
 
+def test_a_database_of_another_kind_is_told(tmp_path: Path) -> None:
+    env = {"FREEHOLD_STATE_URL": "mysql://root:hunter2@localhost/x", "FREEHOLD_STARTER": "false"}
+    refused = run(tmp_path, "up", "--port", "0", env=env)
+    assert_one_line(refused, 2, "state.url", "mysql", "postgresql")
+    assert "hunter2" not in refused.err
+
+
 def test_a_taken_port_is_told_with_a_free_neighbour(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

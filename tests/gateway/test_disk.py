@@ -130,3 +130,24 @@ def test_a_read_only_folder_without_models_is_refused_in_one_line(disk: Disk, tm
     assert "cannot be written" in told.err
     with pytest.raises(StoreError):
         fake_model(disk.folder)
+
+
+def test_what_cannot_be_stored_is_not_acknowledged_and_what_was_is_still_told(disk: Disk) -> None:
+    fake_model(disk.folder)
+    with serving(disk.folder, env=ENVIRONMENT) as server:
+        asked = {"model": "fake", "input": "one two"}
+        first = server.post("/v1/responses", asked)[2]
+        disk.fill()
+        for stream in (False, True):
+            status, _, told = server.post("/v1/responses", {**asked, "input": "x" * 20_000, "stream": stream})
+            if stream:
+                assert "response.failed" in told
+                assert "response.completed" not in told
+            else:
+                assert (status, told["error"]["code"]) == (503, "state_unavailable")
+                assert str(disk.folder) not in told["error"]["message"]
+        assert server.post("/v1/responses", {**asked, "store": False})[0] == 200
+        assert server.get(f"/v1/responses/{first['id']}")[0] == 200
+        disk.free()
+        again = server.post("/v1/responses", asked)[2]
+        assert server.get(f"/v1/responses/{again['id']}")[0] == 200

@@ -107,7 +107,7 @@ async def _start_models(services: Services, base: str) -> None:
     from freehold.cli.progress import board
 
     settings = services.settings
-    if settings.state.url is not None:
+    if settings.state.url is not None and not settings.state.url.get_secret_value().startswith("sqlite:"):
         await services.state.run(lambda database, connection: None)  # what is wrong with it is said now
     _say(f"Freehold is listening on {base}")
     await asyncio.to_thread(_install_bundled, services)

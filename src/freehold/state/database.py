@@ -6,6 +6,7 @@ SQLite by default (a write-ahead log, synced with every commit), PostgreSQL by i
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from freehold.errors import SettingsError, StateUnavailable
 from freehold.state import completions, conversations, responses
 from freehold.state.migrations import HEAD
+from freehold.telemetry import log
 
 _DAY = 86_400
 T = TypeVar("T")
@@ -100,11 +102,15 @@ def _engine(url: URL) -> Engine:
 
 
 def unavailable(error: Exception) -> StateUnavailable:
-    """What a client is told: never the address, which may hold a password, nor a statement, which holds what was said."""
-    cause = str(getattr(error, "orig", error)).strip().splitlines()
-    reason = cause[0][:200] if cause and "://" not in cause[0] else type(error).__name__
+    """What a client is told: no address or path, and no statement, which holds what was said. The log has more."""
+    cause = getattr(error, "orig", None) or error
+    log("the database of what is stored failed", level=40, reason=f"{type(cause).__name__}: {cause}"[:500])
+    if isinstance(cause, sqlite3.Error):
+        reason = str(cause)
+    else:
+        reason = (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
     return StateUnavailable(
-        f'The database of what is stored does not answer: {reason.rstrip(".")}. Requests with "store": false need none.'
+        f'The database of what is stored does not answer: {reason}. Requests with "store": false need none.'
     )
 
 
