@@ -145,6 +145,18 @@ def test_what_is_old_is_deleted(db):
     assert db.run(lambda _, c: c.execute(tables.completions.select()).all() + c.execute(tables.labels.select()).all()) == []
 
 
+async def test_a_server_with_a_retention_deletes_what_is_too_old_when_it_opens_its_database(tmp_path):
+    database = Database(address("", tmp_path))
+    old = int(time.time()) - 3 * 86_400
+    database.run(lambda _, c: responses.save(c, kept(), response("resp_old", created_at=old)))
+    database.close()
+    for days, found in ((None, True), (4, True), (2, False)):
+        state = State("", tmp_path, days)
+        there = await state.run(lambda _, c: bool(c.execute(tables.responses.select()).all()))
+        assert there == found
+        await state.close()
+
+
 def test_what_was_deleted_is_in_none_of_the_files(tmp_path):
     database = Database(address("", tmp_path))
     secret = [{**GIVEN[0], "content": [{"type": "input_text", "text": "xyzzy-secret"}]}]

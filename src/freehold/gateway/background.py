@@ -83,6 +83,11 @@ class Background:
             task.cancel()
             await asyncio.wait({task})
 
+    async def drop(self, identity: str) -> None:
+        """Ends a run and forgets its events, for who deletes its response."""
+        await self.cancel(identity)
+        self._runs.pop(identity, None)
+
     async def close(self) -> None:
         self._sweeping.cancel()
         for identity in list(self._tasks):

@@ -83,7 +83,7 @@ async def get(services: Services, request: Request) -> Response:
 async def delete(services: Services, request: Request) -> Response:
     identity = asked_id(request, "response")
     await services.state.run(lambda db, c: db.responses.load(c, OWNER, identity))
-    await services.background.cancel(identity)
+    await services.background.drop(identity)
     await services.state.run(lambda db, c: db.responses.remove(c, OWNER, identity), erase=True)
     return Json({"id": identity, "object": "response", "deleted": True})
 
