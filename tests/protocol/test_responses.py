@@ -18,6 +18,7 @@ from freehold.protocol.requests import parse
 from freehold.protocol.requests.responses import ResponsesRequest
 from freehold.protocol.responses.joiner import ResponsesJoiner
 from freehold.protocol.responses.plan import own_items, plan_of
+from freehold.protocol.responses.records import known, record
 from freehold.protocol.values import Target
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -286,6 +287,59 @@ def test_images_are_for_models_that_see():
     blind = Target("m", "chat", 4096, 2, 1000, 512, frozenset({"chat"}))
     error = refusal(target=blind, input=[{"role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}])
     assert (error.param, error.code) == ("input", "unsupported_content")
+
+
+_text = st.text(max_size=8)
+_parts = st.lists(st.builds(lambda text: {"type": "input_text", "text": text}, _text), max_size=2)
+_said = st.lists(
+    st.builds(lambda text: {"type": "output_text", "text": text}, _text)
+    | st.builds(lambda text: {"type": "refusal", "refusal": text}, _text),
+    max_size=2,
+)
+_items = st.lists(
+    st.builds(
+        lambda role, content: {"role": role, "content": content},
+        st.sampled_from(["user", "system", "developer"]),
+        _text | _parts,
+    )
+    | st.builds(lambda content: {"type": "message", "role": "assistant", "content": content}, _text | _said)
+    | st.builds(lambda text: {"type": "reasoning", "content": [{"type": "reasoning_text", "text": text}]}, _text)
+    | st.just(CALL)
+    | st.builds(lambda output: {**OUTPUT, "output": output}, _text | _parts),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(_items)
+@settings(max_examples=200, deadline=None)
+def test_what_was_stored_is_read_as_it_was_when_it_was_sent(items):
+    request = parse(ResponsesRequest, json.dumps({"model": "m", "input": items}).encode()).value
+    own = own_items(request)
+    records = [record(item) for item in own]
+    assert all(item["id"] and item["status"] for item in records)
+    stored = known(json.loads(json.dumps(records)))
+    assert [record(item) for item in stored] == records
+
+    def asked(context: Any) -> Any:
+        try:
+            return json.loads(plan_of(request, context, TARGET, "resp_1", 1).bodies[0])
+        except InvalidRequest as error:
+            return error.message
+
+    assert asked(stored) == asked(own)
+
+
+def test_what_was_answered_can_be_read_again():
+    pieces = [
+        {"reasoning_content": "Hm"},
+        {"content": "So"},
+        {"tool_calls": [{"index": 0, "function": {"name": "get", "arguments": "{"}}]},
+    ]
+    answered = output(streamed(joiner(), *map(chunk, pieces), *end("length")))
+    assert [record(item) for item in known(answered)] == answered
+    with pytest.raises(InvalidRequest, match="stored item"):
+        known([{"type": "web_search_call"}])
 
 
 _json = st.recursive(

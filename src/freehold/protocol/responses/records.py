@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from freehold.errors import InvalidRequest
 from freehold.protocol.requests import responses_items as items
+from freehold.protocol.requests.common import explained
 
 _ITEM: TypeAdapter[items.Known] = TypeAdapter(items.AnyItem)
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
@@ -33,5 +35,9 @@ def record(item: items.Known) -> dict[str, Any]:
 
 
 def known(records: Iterable[dict[str, Any]]) -> list[items.Known]:
-    """Stored items as a request's."""
-    return [_ITEM.validate_python(item) for item in records]
+    """Stored items as a request's. Raises InvalidRequest for one that is no item any more."""
+    try:
+        return [_ITEM.validate_python(item) for item in records]
+    except ValidationError as error:
+        problem = explained(error.errors(include_url=False)[0])
+        raise InvalidRequest(f"A stored item cannot be gone on from: {problem.message}", code="invalid_value") from None
