@@ -136,6 +136,16 @@ SENT = (
     Sent("llama.vim", "reading in advance", "/infill", INFILL | WARM),
     Sent("llama.vscode", "completion", "/infill", INFILL | {"model": "coder", "n_cmpl": 1, "input_extra": []}, ("content",)),
     Sent("llama.vscode", "models", "/v1/models", None, ("data/0/meta/n_ctx", "data/0/context_length"), method="GET"),
+    Sent("llama.vscode", "health", "/health", None, ("status",), method="GET"),
+    Sent(
+        "llama.vscode",
+        "context of a model",
+        "/props?model=coder&autoload=false",
+        None,
+        ("default_generation_settings/n_ctx",),
+        method="GET",
+    ),
+    Sent("llama.vscode", "tokens", "/tokenize", {"model": "coder", "content": PREFIX}, ("tokens/0",)),
     Sent(
         "llama.vscode",
         "chat",
@@ -165,6 +175,8 @@ SENT = (
         },
         ("id", "choices/0/text"),
     ),
+    Sent("Tabby", "settings", "/v1beta/server_setting", None, ("disable_client_side_telemetry",), method="GET"),
+    Sent("Tabby", "health", "/v1/health", None, (), method="GET"),
     Sent(
         "Tabby's server",
         "completion by mistral/completion",

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
+from freehold.cli.client import ServerError
 from freehold.cli.connect import jsonc
 from freehold.cli.connect.clients import RECIPES
 from freehold.cli.connect.keep import Keeper
+from freehold.cli.connect.models import _model
 from freehold.cli.connect.recipe import Home, Model, Served
 from freehold.errors import OperatorError
 from tests.cli.parts import NOWHERE, Result, assert_one_line, run
@@ -440,6 +442,11 @@ def test_a_model_that_cannot_is_refused_with_one_that_can(fake_server: Server, c
     assert "completions as you type are left out" in done.err
     assert "edit_predictions" not in (tmp_path / ".config/zed/settings.json").read_text()
     assert "tokens of context" in connect(coding_server, tmp_path, "opencode").err
+
+
+def test_a_server_cannot_write_into_files_by_a_models_name() -> None:
+    with pytest.raises(ServerError, match="cannot be written"):
+        _model({"id": "a\nexport PATH=/tmp", "context_length": 1})
 
 
 def test_mistakes_are_told_in_a_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 local M = {}
 
 local SECONDS = 15
+local LARGEST = 1048576 -- bytes of an answer
 
 --- A value of curl's configuration file.
 local function quoted(text)
@@ -23,6 +24,7 @@ function M.ask(options, path, body, done)
     'user-agent = "freehold-nvim"',
     'write-out = "\\n%{http_code}"',
     "max-time = " .. SECONDS,
+    "max-filesize = " .. LARGEST,
     'noproxy = "*"',
     "silent",
   }

@@ -19,19 +19,21 @@ end
 function M.show(buffer, line, column, text)
   M.clear()
   local lines = vim.split(text, "\n", { plain = true })
-  local here = vim.api.nvim_buf_get_lines(buffer, line - 1, line, false)[1] or ""
+  local right = (vim.api.nvim_buf_get_lines(buffer, line - 1, line, false)[1] or ""):sub(column + 1)
   local mark = { virt_text_pos = "overlay", hl_mode = "combine" }
   if vim.fn.has("nvim-0.10") == 1 and #lines == 1 then
     mark.virt_text_pos = "inline"
     mark.virt_text = { { lines[1], "FreeholdGhost" } }
   elseif #lines == 1 then -- what stands behind the cursor is drawn again behind the suggestion
-    mark.virt_text = { { lines[1], "FreeholdGhost" }, { here:sub(column + 1), "Normal" } }
+    mark.virt_text = { { lines[1], "FreeholdGhost" }, { right, "Normal" } }
   else
-    mark.virt_text = { { lines[1], "FreeholdGhost" } }
+    local hidden = math.max(0, vim.fn.strdisplaywidth(right) - vim.fn.strdisplaywidth(lines[1]))
+    mark.virt_text = { { lines[1] .. (" "):rep(hidden), "FreeholdGhost" } }
     mark.virt_lines = {}
     for index = 2, #lines do
       table.insert(mark.virt_lines, { { lines[index], "FreeholdGhost" } })
     end
+    table.insert(mark.virt_lines[#mark.virt_lines], { right, "Normal" })
   end
   vim.api.nvim_buf_set_extmark(buffer, space, line - 1, column, mark)
   current = { buffer = buffer, line = line, column = column, text = text }

@@ -86,7 +86,7 @@ local function send(buffer, line, column, asked)
       return
     end
     say("ready", (vim.loop.now() - began) .. " ms")
-    local text = type(value.content) == "string" and value.content:gsub("\r", "") or ""
+    local text = type(value.content) == "string" and value.content:gsub("[%z\r]", "") or ""
     text = one_line and text:match("^[^\n]*") or text:gsub("%s+$", "")
     local place = vim.api.nvim_win_get_cursor(0)
     local here = vim.api.nvim_get_current_buf() == buffer and place[1] == line and place[2] == column

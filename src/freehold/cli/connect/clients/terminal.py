@@ -118,10 +118,15 @@ def _environment(home: Home, client: str, values: dict[str, str]) -> Change:
     """Variables, in the file that the user's shell reads when a terminal opens."""
     shell = home.env.get("SHELL", "").rpartition("/")[2]
     if shell == "fish":
-        lines = [f"set -gx {name} {shlex.quote(value)}" for name, value in values.items()]
+        lines = [f"set -gx {name} {_in_fish(value)}" for name, value in values.items()]
         return Own(home.config / "fish" / "conf.d" / f"freehold-{client}.fish", "\n".join(lines) + "\n")
     file = {"zsh": ".zshrc", "bash": ".bashrc"}.get(shell, ".profile")
     return Lines(home.folder / file, client, tuple(f"export {name}={shlex.quote(value)}" for name, value in values.items()))
+
+
+def _in_fish(text: str) -> str:
+    """A word of fish's, in whose quotes a backslash is one only where it is doubled."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 AIDER = Recipe(
