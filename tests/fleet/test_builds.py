@@ -152,7 +152,7 @@ def test_a_deployment_names_its_build_and_the_launch_finds_it(tmp_path: Path) ->
 def options(task: str = "chat", **plan: Any) -> dict[str, str]:
     """What llama-server is told for a plan, by option; "" for a flag."""
     table = {"context": 1024, "slots": 2, "kv_type": "q8_0", "gpu_layers": 0, "tensor_split": [], "host_expert_layers": 0}
-    table["checkpoints"] = 4
+    table |= {"checkpoints": 4, "splits": False}
     knobs = {"threads": 3, "threads_batch": 4, "batch": 256, "ubatch": 128, "poll": 10, "flash_attention": "on"}
     knobs |= {"speculative": plan.pop("speculative", "none")}
     config = LlamaConfig(
