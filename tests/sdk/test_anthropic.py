@@ -13,7 +13,7 @@ from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from freehold.protocol.anthropic.joiner import message_of
-from tests.conftest import Server, fake_model, serving
+from tests.conftest import Server, fake_model, serving, until
 from tests.sdk.wire import CHAT_MODEL
 
 CLAUDE = "claude-haiku-5-5"
@@ -305,6 +305,7 @@ def test_a_worker_that_dies_within_a_stream_ends_it_well(fake_server):
     _, _, raw = fake_server.post("/v1/messages", body)
     last = json.loads(raw.strip().split("\n\n")[-1].split("data: ")[1])
     assert (last["type"], last["error"]["type"]) == ("error", "overloaded_error")
+    until(lambda: fake_server.worker("fake")["state"] == "ready")  # the tests after this one share it
 
 
 def test_what_claude_code_sends_is_taken(fake):
