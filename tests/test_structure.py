@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "freehold"
 
-LEAVES = {"aliases", "errors", "settings", "telemetry", "protocol", "units"}
+LEAVES = {"aliases", "errors", "external", "settings", "telemetry", "protocol", "units"}
 MAY_IMPORT = {
     "cli": {"gateway", "routing", "builder", "fleet", "store", "hardware"},
     "gateway": {"state", "routing", "fleet", "store", "hardware"},
@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "protocol": {"errors", "units"},
     "errors": set(),
     "aliases": set(),
-    "settings": {"aliases", "errors", "units"},
+    "external": set(),
+    "settings": {"aliases", "errors", "external", "units"},
     "units": set(),
     "telemetry": {"errors"},
 }

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from freehold.aliases import BUILT_IN, RERANK_DEFAULT
 from freehold.errors import SettingsError
+from freehold.external import ExternalSettings
 from freehold.units import bytes_in, seconds_in
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -113,7 +114,7 @@ class MemorySettings(_Section):
     )
 
 
-class ModelSettings(_Section):
+class ModelSettings(ExternalSettings):
     keep_alive: Stayed | None = Field(None, description="As memory.keep_alive, for this model.")
     pin: bool = Field(False, description="Never make room for others.")
     preload: bool = Field(False, description="Load it when the server starts.")
@@ -237,8 +238,8 @@ class Settings(_Section):
     http: HttpSettings = HttpSettings()
     models: dict[str, ModelSettings] = Field(
         default_factory=dict,
-        description="What holds for single models, by name: `keep_alive`, `pin`, `preload`, `context`, `slots`, `kv_type` and "
-        "`threads`.",
+        description="What holds for single models, by name: `keep_alive`, `pin`, `preload`, `context`, `slots`, `kv_type`, "
+        "`threads`; or where the engine is that has them: `engine`, `url` and others (docs/external.md).",
     )
     queue: QueueSettings = QueueSettings()
     memory: MemorySettings = MemorySettings()

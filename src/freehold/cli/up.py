@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.errors import FreeholdError, StartError, StoreError
+from freehold.errors import FreeholdError, ModelFailed, StartError, StoreError
 from freehold.settings import Settings, load
 from freehold.telemetry import configure_logging
 
@@ -160,7 +160,8 @@ def _install_bundled(services: Services) -> None:
 
 
 async def _start_model(services: Services, name: str, progress: Board) -> None:
-    if not services.store.has(name):
+    external = services.catalog.is_external(name)
+    if not external and not services.store.has(name):
         if not services.settings.starter:
             raise StartError(f"The model {name} is not installed.", f"Pull it first: freehold pull {name}")
         pull = services.pulls.begin(name)
@@ -169,8 +170,14 @@ async def _start_model(services: Services, name: str, progress: Board) -> None:
         progress.note(name, "loading")
         entry = services.catalog.resolve(name)
         entry.check()
-        await services.scheduler.load(entry.deployment, entry.stay)
-        progress.note(name, "ready")
+        try:
+            await services.scheduler.load(entry.deployment, entry.stay)
+        except ModelFailed as error:
+            if not external:
+                raise
+            print(f"warning: {name} is not available yet: {error}", file=sys.stderr, flush=True)  # it is looked for again
+        else:
+            progress.note(name, "ready")
 
 
 async def _follow(services: Services, pull: Pull, name: str, progress: Board) -> None:

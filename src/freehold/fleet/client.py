@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from freehold.errors import EngineTimeout
+from freehold.errors import EngineBadResponse, EngineTimeout
 from freehold.fleet import live
-from freehold.fleet.exchange import Exchange, Upload, whole
+from freehold.fleet.exchange import Exchange, Place, Upload, whole
 from freehold.fleet.live import Line
 from freehold.fleet.patience import Patience
 
@@ -70,8 +70,8 @@ class EngineClient:
     """HTTP to one worker's socket. A fresh connection for each request: llama.cpp's server closes kept-alive ones at will,
     and on a unix socket a new one is cheap. Raises EngineTimeout, ModelFailed, EngineBadResponse."""
 
-    def __init__(self, socket: Path):
-        self._socket = socket
+    def __init__(self, place: Path | Place):
+        self._place = place
         self.burden = Burden()
 
     async def post(self, path: str, body: bytes, within: float) -> Answer:
@@ -85,7 +85,7 @@ class EngineClient:
     async def _call(self, method: str, path: str, body: bytes, within: float) -> Answer:
         try:
             async with asyncio.timeout(within):
-                exchange = await Exchange.begin(self._socket, method, path, body)
+                exchange = await Exchange.begin(self._place, method, path, body)
                 with contextlib.closing(exchange):
                     return Answer(await exchange.head(), await whole(exchange.read))
         except TimeoutError:
@@ -102,7 +102,7 @@ class EngineClient:
             try:
                 try:
                     async with asyncio.timeout(first):
-                        exchange = await Exchange.begin(self._socket, "POST", path, body)
+                        exchange = await Exchange.begin(self._place, "POST", path, body)
                         status = await exchange.head()
                 except TimeoutError:
                     raise _late() from None
@@ -115,7 +115,9 @@ class EngineClient:
     @contextlib.asynccontextmanager
     async def line(self, path: str, within: float) -> AsyncIterator[Line]:
         """A line that goes both ways, opened within so many seconds."""
-        async with live.line(self._socket, path, within) as opened:
+        if not isinstance(self._place, Path):
+            raise EngineBadResponse("An engine that runs elsewhere has no such line.")
+        async with live.line(self._place, path, within) as opened:
             yield opened
 
 

@@ -16,6 +16,7 @@ from freehold.errors import StoreError
 from freehold.fleet import builds, environments
 from freehold.fleet.builds import Build
 from freehold.fleet.environments import Environment
+from freehold.fleet.remote import Remote
 from freehold.hardware.plan import Place, Plan
 from freehold.store.integrity import Pin
 from freehold.store.manifest import Role, Task
@@ -69,6 +70,7 @@ class Deployment:
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[Role, Path] = field(default_factory=dict)
     folder: Path | None = None
+    remote: Remote | None = None
 
     @property
     def slots(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import httptools
 from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 
 _MOST_HEAD = 64 * 1024  # bytes of status line and headers
+_CONNECT = 10.0  # seconds until a connection over the network stands
 _PIECE = 1 << 20  # bytes of a file that are read and sent at once
 _MOST_HELD = 256 * 1024  # bytes that wait for a slow reader before the worker is made to wait
 
@@ -40,6 +42,16 @@ class Upload:
         return sum(segment.size if isinstance(segment, Span) else len(segment) for segment in self.segments)
 
 
+@dataclass(frozen=True)
+class Place:
+    """An engine's address on the network. `head` are the header lines of every request to it."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    head: str
+
+
 class Exchange(asyncio.Protocol):
     """Bytes out, bytes in. What has arrived before a failure is still read; then the failure is raised.
 
@@ -64,18 +76,28 @@ class Exchange(asyncio.Protocol):
         self._failure: FreeholdError | None = None
 
     @classmethod
-    async def begin(cls, socket: Path, method: str, path: str, body: bytes | Upload = b"") -> Exchange:
+    async def begin(cls, place: Path | Place, method: str, path: str, body: bytes | Upload = b"") -> Exchange:
         """Connects and sends the request. Raises WorkerDied when nobody listens."""
         kind = body.content_type if isinstance(body, Upload) else "application/json"
-        head = f"{method} {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+        own = place.head if isinstance(place, Place) else "Host: worker\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n{own}Connection: close\r\nContent-Length: {len(body)}\r\n"
         request = f"{head}Content-Type: {kind}\r\n\r\n".encode("ascii") + (b"" if isinstance(body, Upload) else body)
         try:
-            _, exchange = await asyncio.get_running_loop().create_unix_connection(lambda: cls(request), str(socket))
+            exchange = await cls._connected(place, request)
         except OSError:
             raise _gone(reached=False) from None
         if isinstance(body, Upload):
             await exchange._upload(body)
         return exchange
+
+    @classmethod
+    async def _connected(cls, place: Path | Place, request: bytes) -> Exchange:
+        """Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if isinstance(place, Path):
+            return (await loop.create_unix_connection(lambda: cls(request), str(place)))[1]
+        async with asyncio.timeout(_CONNECT):
+            return (await loop.create_connection(lambda: cls(request), place.host, place.port, ssl=place.tls))[1]
 
     async def _upload(self, body: Upload) -> None:
         """Sends a body as fast as the worker takes it; stops when it has answered, or is gone. Closes when it cannot go on."""

@@ -24,6 +24,7 @@ from freehold.fleet.keeping import Keeper
 from freehold.fleet.loading import checked, load
 from freehold.fleet.process import Process
 from freehold.fleet.pulse import Pace
+from freehold.fleet.remote import Remote, connected, gone
 from freehold.fleet.vitals import resident_bytes
 from freehold.fleet.watch import Limits, Watch
 from freehold.hardware.plan import HOST, Plan
@@ -32,6 +33,7 @@ from freehold.telemetry import log
 
 State = Literal["loading", "ready", "failed", "stopping"]
 _GRACE = 2.0
+_LOOK = 5.0  # seconds at most between two looks for an engine that runs elsewhere
 _SETTLING = 1.0  # seconds in which a worker that broke a connection is seen to be dead, if it is
 
 
@@ -199,6 +201,8 @@ class Unit:
         self.state, self._since = "loading", time.monotonic()
         try:
             await checked(self.deployment)
+            if self.deployment.remote is not None:
+                return await self._elsewhere(self.deployment.remote)
             async with self._serving() as (process, client, pace):
                 return await Watch(process, client, self._planned(), self._limits, pace).ending()
         except Ended as ended:
@@ -229,6 +233,20 @@ class Unit:
             await process.stop(_GRACE)  # first: whoever still reads from it sees its end, and says so to its client
             self._process = None
 
+    async def _elsewhere(self, remote: Remote) -> Ending:
+        """The life of an engine that is no child of this process: from when it answers until it does not any more."""
+        client, context = await connected(remote, self.deployment.name, self.deployment.plan.context)
+        self.plan = replace(self.deployment.plan, context=context)
+        try:
+            self._client = client
+            self.state, self._since, self._probation = "ready", time.monotonic(), False
+            self._settled.set()
+            log("external engine ready", model=self.deployment.name, address=remote.shown)
+            return await gone(client, self._limits.timeouts.heartbeat)
+        finally:
+            self._client = None
+            self._settled.clear()
+
     def _planned(self) -> Deployment:
         return replace(self.deployment, plan=self.plan)
 
@@ -249,6 +267,8 @@ class Unit:
         wait = next_start(self._crashes, now, served, self._limits.worker)
         if self._probation or ending.lasting:
             wait = Wait(self._limits.worker.cool_down, given_up=True)
+        if self.deployment.remote is not None and not ending.lasting:
+            wait = Wait(min(wait.seconds, _LOOK))  # it costs nothing to look again, and nobody here can start it
         if wait.seconds:
             await self._pause(wait)
         self.state = "loading"

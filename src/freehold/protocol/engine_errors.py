@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from freehold.errors import ContextLengthExceeded, EngineBadResponse, FreeholdError, InvalidRequest, ModelFailed
+from freehold.errors import ContextLengthExceeded, EngineBadResponse, FreeholdError, InvalidRequest, ModelFailed, QueueFull
 
 # What it says of a text that does not fit the batch in which an embedding is computed, which is as large as the context.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is (?:too large|larger).*?batch size: (\d+)")
@@ -19,10 +20,10 @@ def from_engine(status: int, body: bytes, *, param: str, constraint: str) -> Fre
     the answer's grammar was made from."""
     error = _error(body)
     kind, message = str(error.get("type", "")), str(error.get("message", ""))
-    if kind == "exceed_context_size_error":
-        return _too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
-    if found := _TOO_LARGE.search(message):
-        return _too_long(found[1], found[2], param)
+    if too_long := _length(error, message, param):
+        return too_long
+    if status in _REMOTE:
+        return _REMOTE[status]()
     if kind == "unavailable_error":
         return ModelFailed("The model is still loading; try again shortly.", retry_after=2.0)
     for pattern, meaning in _MEANINGS:
@@ -38,8 +39,19 @@ def _error(body: bytes) -> dict[str, Any]:
         value = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    error = value.get("error") if isinstance(value, dict) else None
+    error = value.get("error", value) if isinstance(value, dict) else None  # vLLM's older versions have no envelope
     return error if isinstance(error, dict) else {}
+
+
+def _length(error: Mapping[str, Any], message: str, param: str) -> FreeholdError | None:
+    """What is said of a prompt that does not fit: by llama.cpp in two ways, by other engines in OpenAI's."""
+    if error.get("type") == "exceed_context_size_error":
+        return _too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
+    if found := _TOO_LARGE.search(message):
+        return _too_long(found[1], found[2], param)
+    if error.get("code") == "context_length_exceeded" or "maximum context length" in message:
+        return ContextLengthExceeded(_reason(message), param=param)
+    return None
 
 
 def _too_long(length: Any, limit: Any, param: str) -> ContextLengthExceeded:
@@ -85,4 +97,13 @@ _MEANINGS: tuple[tuple[str, Meaning], ...] = (
         r"tokeniz",
         _prompt("The prompt cannot be turned into tokens: its text, or an image of a size that this model cannot see."),
     ),
+)
+
+# What only an engine that runs elsewhere answers, and what that is to a client of this server.
+_REMOTE: Mapping[int, Callable[[], FreeholdError]] = MappingProxyType(
+    {
+        401: lambda: EngineBadResponse("The external engine does not take the key that this server has for it."),
+        403: lambda: EngineBadResponse("The external engine does not let this server in."),
+        429: lambda: QueueFull("The external engine is busy; try again shortly.", retry_after=2.0),
+    }
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from freehold.errors import DoesNotFit, ModelNotFound, NotInstalled
 from freehold.fleet import builds
 from freehold.fleet.engines import Deployment
+from freehold.fleet.remote import remote_of
 from freehold.hardware.misfit import Misfit
 from freehold.hardware.plan import Plan
 from freehold.protocol.fim.families import family_of
@@ -84,6 +85,8 @@ class Catalog:
     def resolve(self, name: str) -> Entry:
         """Raises ModelNotFound, naming the nearest installed names."""
         real = self.real_name(name)
+        if self.is_external(real):
+            return self._external(real, self._settings.models[real])
         stamp: object = self._store.stamp(real)
         if stamp is None and self._found is not None and "/" in real:
             return self._in_place(real, self._found)
@@ -97,6 +100,19 @@ class Catalog:
             raise self._not_found(name) from None
         self._known[real] = (stamp, entry)
         return entry
+
+    def is_external(self, name: str) -> bool:
+        """Whether an engine that runs elsewhere has that model."""
+        own = self._settings.models.get(name)
+        return own is not None and own.engine == "external"
+
+    def _external(self, name: str, own: ModelSettings) -> Entry:
+        """A model of an engine that runs elsewhere. It takes no memory here, and has no files."""
+        known = self._known.get(name)
+        if known is None or known[0] is not own:
+            manifest = Manifest(name, own.task, "external", (), own.url, None, 0)
+            known = self._known[name] = (own, self._entry(manifest))
+        return known[1]
 
     def _in_place(self, name: str, found: Found) -> Entry:
         """A model that another program keeps on this machine."""
@@ -114,8 +130,12 @@ class Catalog:
 
     def entries(self, everything: bool = False) -> Iterator[Entry]:
         """The installed models; with `everything`, those that other programs keep on this machine, too."""
+        away = {name: own for name, own in self._settings.models.items() if own.engine == "external"}
+        for name, own in away.items():
+            yield self._external(check_name(name), own)
         for manifest in self._store.list():
-            yield self._entry(manifest)
+            if manifest.name not in away:
+                yield self._entry(manifest)
         if everything and self._found is not None:
             for manifest in self._found.all()[0]:
                 yield self._entry(manifest)
@@ -137,7 +157,7 @@ class Catalog:
         return ModelNotFound(f"The model {name[:200]!r} does not exist here.{hint}", param="model")
 
     def _entry(self, manifest: Manifest) -> Entry:
-        plan = self._planner.plan(manifest)
+        plan, own = self._planner.plan(manifest), self._settings.models.get(manifest.name)
         misfit = plan if isinstance(plan, Misfit) else None
         deployment = Deployment(
             name=manifest.name,
@@ -155,6 +175,7 @@ class Catalog:
             options=manifest.options,
             files={file.role: self._store.path(file) for file in manifest.files if file.role != "part"},
             folder=self._store.folder(manifest),
+            remote=remote_of(own) if own is not None and own.engine == "external" else None,
         )
         return Entry(manifest, deployment, self._target(manifest, deployment), self._stay(manifest.name), misfit)
 
@@ -192,7 +213,7 @@ class Catalog:
             return frozenset({"embeddings" if manifest.task == "embedding" else manifest.task})
         template = _template(manifest, deployment)
         can = {"chat", "completion"}
-        if "tools" in template or manifest.engine == "fake":
+        if "tools" in template or manifest.engine in ("fake", "external"):
             can.add("tools")
         if "reasoning_effort" in template:
             can.add("reasoning_effort")
@@ -200,7 +221,7 @@ class Catalog:
             can.add("thinking")
         if guard_in(template):
             can.add("moderation")
-        if deployment.projector is not None:
+        if deployment.projector is not None or (deployment.remote and self._settings.models[manifest.name].vision):
             can.add("vision")
         fim = self._settings.models.get(manifest.name, ModelSettings()).fim
         if family_of(manifest.facts.marks if manifest.facts else {}, fim) is not None:

@@ -31,7 +31,7 @@ Role = Literal[
     "part",
 ]
 Task = Literal["chat", "embedding", "rerank", "transcription", "speech", "image"]
-Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers"]
+Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers", "external"]
 
 Example = tuple[Literal["system", "user", "assistant"], str]  # who speaks, and what
 
