@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,10 +50,8 @@ class FromInstall:
         """Another version of the package may have other voices."""
         return installed.source == _SOURCE and dict(installed.options) == _options()
 
-    @contextlib.contextmanager
-    def stage(self, store: Store, report: OnProgress) -> Iterator[Staged]:
+    def stage(self, store: Store, report: OnProgress) -> contextlib.AbstractContextManager[Staged]:
         raise StoreError(f"{self.name} has no files.")
-        yield
 
 
 def install(store: Store, name: str) -> Manifest:

@@ -9,7 +9,6 @@ piece of work. Errors are OpenAI's envelope; what a request says is never in the
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import logging
 import sys
@@ -106,12 +105,6 @@ def serve(config: WorkerConfig, routes: Sequence[BaseRoute], ready: Callable[[],
         ws_max_size=2**20,
     )
     uvicorn.Server(settings).run()
-
-
-async def in_thread(gate: asyncio.Semaphore, work: Callable[..., Any], *arguments: Any) -> Any:
-    """What `work` returns, run in a thread once the gate lets it."""
-    async with gate:
-        return await asyncio.to_thread(work, *arguments)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

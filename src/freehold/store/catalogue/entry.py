@@ -84,11 +84,6 @@ class Architecture:
     window_layers: int = 0
     kv_latent: int = 0
 
-    def kv_elements(self, tokens: int) -> int:
-        """Numbers that the KV cache of one sequence of so many tokens holds."""
-        per_token = self.kv_latent or 2 * self.kv_heads * self.head_dim
-        return per_token * (self.kv_layers * tokens + self.window_layers * min(tokens, self.window))
-
 
 @dataclass(frozen=True)
 class Download:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import freehold
-from freehold.errors import SourceUnreachable, StoreError
+from freehold.errors import SourceUnreachable
 from freehold.store.sources import addresses
 
 MAX_HOPS = 5
@@ -160,10 +160,3 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             for name, value in self._secrets.items():
                 request.add_unredirected_header(name, value)
         return request
-
-
-def unreachable(error: Refused | Broken, host: str, what: str) -> StoreError:
-    """The error for a person, of a failure that no further attempt will mend; `what` was asked for."""
-    if isinstance(error, Refused):
-        return SourceUnreachable(f"{what} cannot be had: {error}.", "Check the name and the address.")
-    return SourceUnreachable(f"{what} cannot be had: {host}: {error}.", _NEXT)

@@ -81,10 +81,6 @@ class Pipeline:
         made.set_progress_bar_config(disable=True)
         return made
 
-    @property
-    def checks_content(self) -> bool:
-        return getattr(self._main, "safety_checker", None) is not None
-
     def steps(self, quality: str) -> int:
         """Denoising steps for OpenAI's quality. Models that draw in few steps gain little by more of them."""
         usual = int(self._options.get("steps") or parameters(self._main)["num_inference_steps"].default)
