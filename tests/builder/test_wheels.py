@@ -32,7 +32,7 @@ def get_device_info():
 
 def publish(registry: Registry, folder: str, device: str, version: str | None = None) -> None:
     """A wheel in one folder of the index; the names of its page are those of a static site without digests."""
-    version = version or builds.library_version()
+    version = version or builds.wheel_version()
     wheel = registry.root / f"xllamacpp-{version}-py3-none-any.whl"
     info = f"xllamacpp-{version}.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -73,7 +73,7 @@ def test_only_the_named_index_and_the_same_version_will_do(registry: Registry, h
     publish(registry, "simple", "CUDA0")  # the user's own index has it
     env = {"FREEHOLD_ENGINE_INDEX": registry.url, "PIP_EXTRA_INDEX_URL": f"{registry.url}/simple"}
     failed = registry.freehold(home, "engine", "install", "cuda", env=env, gpus=("cuda",))
-    assert_one_line(failed, 1, f"xllamacpp {builds.library_version()} for cuda cannot be downloaded")
+    assert_one_line(failed, 1, f"xllamacpp {builds.wheel_version()} for cuda cannot be downloaded")
     failed = registry.freehold(home, "engine", "install", "rocm", env=env, gpus=("cuda",))
     assert_one_line(failed, 1, "no GPU for rocm")
     assert names(home) == []

@@ -82,7 +82,7 @@ def install(place: Place, backend: Backend, index: str, variant: str | None, rep
     """
     _has_gpu(place.machine, backend)
     chosen = variant or wheels.variant(backend, place.machine)
-    version = builds.library_version()
+    version = builds.wheel_version()
     with working(place.root, backend, [index, chosen, version]) as work:
         disk.require(disk.free_bytes(work), wheels.needed_bytes(backend))
         with staging(work) as staged:

@@ -51,7 +51,7 @@ def install(backend: Backend, address: str, work: Path, site: Path, report: OnSt
 
     Raises SourceUnreachable, DiskFull, StoreError.
     """
-    told, version = work / "report.json", builds.library_version()
+    told, version = work / "report.json", builds.wheel_version()
     with disk.translated():
         shutil.rmtree(site, ignore_errors=True)
         pip.run(

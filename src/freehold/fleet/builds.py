@@ -85,10 +85,10 @@ def folder(data_dir: Path) -> Path:
 
 def pin(kind: Kind) -> str:
     """What builds of a kind are made from now."""
-    return f"{SOURCES} sha256:{SOURCES_SHA256}" if kind == "native" else f"{LIBRARY}=={library_version()}"
+    return f"{SOURCES} sha256:{SOURCES_SHA256}" if kind == "native" else f"{LIBRARY}=={wheel_version()}"
 
 
-def library_version() -> str:
+def wheel_version() -> str:
     """The version of the wheel in the default install; its last number is llama.cpp's own build number."""
     try:
         return importlib.metadata.version(LIBRARY)
@@ -98,7 +98,7 @@ def library_version() -> str:
 
 def prebuilt() -> Build:
     """The wheel of the default install."""
-    version = library_version()
+    version = wheel_version()
     backend: Backend = "metal" if sys.platform == "darwin" and platform.machine() == "arm64" else "cpu"
     sets = _PREBUILT_SETS.get((platform.system(), platform.machine()), ())
     llama = f"llama.cpp b{version.rpartition('.')[2]}"
