@@ -140,6 +140,45 @@ def test_echo_without_tokens_scores_a_text(client):
     assert body["usage"]["completion_tokens"] == 0
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<|im_start|>user\nSay hi.<|im_end|>\n<|im_start|>assistant\nHi.<|im_end|><|im_end|>",
+        "<|endoftext|>Paris is<|endoftext|>",
+        "a\0b",
+        [2],
+        [2, 6004, 2, 665],
+    ],
+)
+def test_a_prompts_special_tokens_are_scored_like_any(client, prompt):
+    """The engine's grammars let no token through that would end the answer."""
+    raw = client.completions.with_raw_response.create(model=CHAT, prompt=prompt, echo=True, logprobs=2, max_tokens=0)
+    body = raw.http_response.json()
+    choice = body["choices"][0]
+    lists = choice["logprobs"]
+    assert "".join(lists["tokens"]) == choice["text"]
+    assert choice["text"] == (
+        prompt if isinstance(prompt, str) else {1: "<|im_end|>", 4: "<|im_end|>hi<|im_end|> there"}[len(prompt)]
+    )
+    assert lists["token_logprobs"][0] is None
+    assert all(logprob < 0 for logprob in lists["token_logprobs"][1:])
+    assert lists["text_offset"] == [len("".join(lists["tokens"][:place])) for place in range(len(lists["tokens"]))]
+    assert body["usage"]["prompt_tokens"] == len(lists["tokens"])
+
+
+def test_scores_do_not_depend_on_how_a_prompt_is_cut_into_calls(client):
+    """What stands before a special token has the same score as without it; the token itself is likely where a turn ends."""
+
+    def scored(prompt: str) -> list[float]:
+        raw = client.completions.with_raw_response.create(model=CHAT, prompt=prompt, echo=True, logprobs=0, max_tokens=0)
+        return raw.http_response.json()["choices"][0]["logprobs"]["token_logprobs"][1:]
+
+    turn = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\nThe capital of France is Paris."
+    before, ended = scored(turn), scored(f"{turn}<|im_end|>\n")
+    assert ended[: len(before)] == pytest.approx(before, abs=0.1)
+    assert ended[len(before)] > -1
+
+
 def test_a_stop_sequence_ends_the_text_before_it(client):
     whole = complete(client, "One, two, three,", max_tokens=16)["choices"][0]["text"]
     choice = complete(client, "One, two, three,", max_tokens=16, stop=",")["choices"][0]

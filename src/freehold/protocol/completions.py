@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import groupby
 from typing import Any
 
-from freehold.errors import ContextLengthExceeded, InvalidRequest
+from freehold.errors import ContextLengthExceeded, EngineBadResponse, InvalidRequest
 from freehold.protocol.plan import Chunk, Echo, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.completion import CompletionRequest
 from freehold.protocol.requests.sampling import has_stops, sampling_fields, streaming
 from freehold.protocol.values import Target, Usage
+
+Scores = dict[str, list[Any]]
+
+_FORCE = 1e6  # above any logit
 
 
 def completion_plan(request: CompletionRequest, target: Target) -> Plan:
@@ -92,9 +97,12 @@ def _check_tokens(request: CompletionRequest, vocabulary: int) -> None:
                 )
 
 
-def score_body(tokens: Sequence[int], scores: int, context: int) -> bytes:
-    """The engine call that scores a prompt exactly: a grammar of token ids makes the engine generate the prompt itself, token
-    by token, and it reports each one's log-probability from the raw logits, which the grammar does not touch.
+def score_bodies(tokens: Sequence[int], alone: Set[int], scores: int, context: int) -> Iterator[bytes]:
+    """The engine calls that score a prompt exactly, in their order: a grammar of token ids makes the engine generate the prompt
+    itself, token by token, and it reports each one's log-probability from the raw logits, which the grammar does not touch.
+
+    The tokens in `alone` are those that no grammar lets through, such as the one that ends a turn: each gets a call in which a
+    bias forces it; the engine finds what stands before it read.
 
     Raises ContextLengthExceeded for a prompt of more tokens than `context`.
     """
@@ -103,34 +111,47 @@ def score_body(tokens: Sequence[int], scores: int, context: int) -> bytes:
             f"This model's maximum context length is {context} tokens. However, your prompt has {len(tokens)} tokens.",
             param="prompt",
         )
-    grammar = "root ::= " + " ".join(f"<[{token}]>" for token in tokens[1:])
-    return encode(
-        {
-            "prompt": list(tokens[:1]),
-            "grammar": grammar,
-            "n_predict": len(tokens) - 1,
-            "n_probs": max(1, scores),
-            "temperature": 0,
-            "cache_prompt": False,
-        }
-    )
+    start = 1
+    for apart, group in groupby(tokens[1:], lambda token: token in alone):
+        run = list(group)
+        for forced in [[token] for token in run] if apart else [run]:
+            constraint: dict[str, Any] = {"grammar": "root ::= " + " ".join(f"<[{token}]>" for token in forced)}
+            yield encode(
+                {
+                    "prompt": list(tokens[:start]),
+                    **({"logit_bias": [[forced[0], _FORCE]]} if apart else constraint),
+                    "n_predict": len(forced),
+                    "n_probs": max(1, scores),
+                    "temperature": 0,
+                    "cache_prompt": start > 1,
+                }
+            )
+            start += len(forced)
 
 
-def prompt_scores(first: str, answer: Mapping[str, Any] | None, scores: int) -> dict[str, Any]:
-    """OpenAI's `logprobs` of a prompt from the answer to `score_body`. The first token follows nothing: it has no score."""
+def prompt_scores(texts: Mapping[int, str], tokens: Sequence[int], answers: Iterable[Mapping[str, Any]], scores: int) -> Scores:
+    """OpenAI's `logprobs` of a prompt from the answers to `score_bodies`. The first token follows nothing: it has no score.
+    `texts` are those of the first token and of tokens that the engine reports without one.
+
+    Raises EngineBadResponse when the engine did not generate the prompt.
+    """
+    items = [item for answer in answers for item in answer.get("completion_probabilities") or ()]
+    if [item.get("id") for item in items] != list(tokens[1:]):
+        raise EngineBadResponse("The model's engine could not score the prompt.")
     table = _empty()
-    table["tokens"].append(first)
+    table["tokens"].append(texts[tokens[0]])
     table["token_logprobs"].append(None)
     table["top_logprobs"].append(None)
     table["text_offset"].append(0)
-    return _extended(table, (answer or {}).get("completion_probabilities") or (), scores, len(first))
+    told = ({**item, "token": item["token"] or texts.get(item["id"], "")} for item in items)
+    return _extended(table, told, scores, len(texts[tokens[0]]))
 
 
-def _empty() -> dict[str, Any]:
+def _empty() -> Scores:
     return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
 
 
-def _extended(table: dict[str, Any], items: Iterable[Mapping[str, Any]], scores: int, offset: int) -> dict[str, Any]:
+def _extended(table: Scores, items: Iterable[Mapping[str, Any]], scores: int, offset: int) -> Scores:
     """Adds the engine's token items; `offset` is the number of characters before the first of them."""
     for item in items:
         table["tokens"].append(item["token"])
