@@ -4,13 +4,16 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv
 SDK_JS := tests/sdk/js
 LOCKS := src/freehold/builder/locks
+# Libraries that call the server, in environments of their own: what they depend on is much, and does not go together.
+LIBRARIES := tests/libraries/locks
+LIBRARY_SETS := current older
 
 .PHONY: up test check catalogue-check bench soak docs vsix lock clean
 
 up: .venv/installed
 	@$(BIN)/freehold up $(ARGS)
 
-test: .venv/installed-dev $(SDK_JS)/node_modules
+test: .venv/installed-dev $(SDK_JS)/node_modules $(LIBRARY_SETS:%=.venv/libraries/%/installed)
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/installed-dev
@@ -44,6 +47,8 @@ lock: .venv/installed-dev
 		--no-annotate --override $(LOCKS)/without-torch.txt --no-emit-package torch -o $(LOCKS)/diffusers.lock
 	@$(BIN)/uv pip compile $(LOCKS)/torch.in --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 		--no-annotate -c $(LOCKS)/diffusers.lock -o $(LOCKS)/torch.lock
+	@for each in $(LIBRARY_SETS); do $(BIN)/uv pip compile $(LIBRARIES)/$$each.in --quiet --universal --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate -o $(LIBRARIES)/$$each.lock || exit; done
 
 clean:
 	@rm -rf .venv $(SDK_JS)/node_modules build dist
@@ -61,6 +66,13 @@ clean:
 
 .venv/installed-dev: requirements-dev.lock .venv/installed
 	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@
+
+# uv links files from its cache, so that this takes seconds; it is told the package index that pip is set to.
+.venv/libraries/%/installed: $(LIBRARIES)/%.lock .venv/installed-dev
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(@D)
+	@UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null \
+		|| echo https://pypi.org/simple)}} $(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
 $(SDK_JS)/node_modules: $(SDK_JS)/package-lock.json .venv/installed-dev
