@@ -131,6 +131,13 @@ class ImageSettings(_Section):
     count: int = Field(16, ge=1, le=1024, description="Images that a request may have.")
     bytes: int = Field(10 * 2**20, ge=1024, description="Largest image file, in bytes.")
     pixels: int = Field(25_000_000, ge=1, description="Most pixels of an image, width times height.")
+    fetch: bool = Field(
+        False, description="Whether images that requests name by an http or https address are fetched: from public hosts alone."
+    )
+    hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9_.-]+(:[0-9]{1,5})?$")], ...] = Field(
+        (), description='Hosts that images are fetched from, as "example.com", "*.example.com" or with ":8443"; empty for all.'
+    )
+    fetch_timeout: Seconds = Field(10.0, description="Seconds in which all images of a request must have been fetched.")
 
 
 class SpeechSettings(_Section):

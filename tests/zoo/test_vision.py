@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,49 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         name=BLIND,
         on_progress=lambda progress: None,
     )
-    with serving(data, env=ENGINE | {"FREEHOLD_ENGINE_CONTEXT": "1024"}, ready=False) as running:
-        yield running
+    (home / "sitecustomize.py").write_text(NAMES)
+    with gallery() as port:
+        env = {
+            "FREEHOLD_ENGINE_CONTEXT": "1024",
+            "FREEHOLD_IMAGES_FETCH": "true",
+            "PYTHONPATH": str(home),
+            "GALLERY": str(port),
+        }
+        with serving(data, env=ENGINE | env, ready=False) as running:
+            yield running
+
+
+# In the server under test: a name that has a public address, behind which is a server of the test's.
+NAMES = """
+import asyncio, os, socket
+known, connect = socket.getaddrinfo, asyncio.open_connection
+addresses = {"pictures.example": "93.184.216.34", "inside.example": "10.1.2.3"}
+def getaddrinfo(host, *args, **options):
+    return known(addresses.get(host, host), *args, **options)
+async def open_connection(host, port, **options):
+    assert host == "93.184.216.34", host
+    return await connect("127.0.0.1", int(os.environ["GALLERY"]), **options)
+socket.getaddrinfo, asyncio.open_connection = getaddrinfo, open_connection
+"""
+
+
+@contextlib.contextmanager
+def gallery() -> Iterator[int]:
+    """A web server with one picture."""
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(picture("green"))
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield web.server_port
+        web.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +149,45 @@ def test_other_apis_show_the_same_picture(server: Server, client: openai.OpenAI)
     assert server.post("/api/chat", told | {"messages": [turn]})[2]["prompt_eval_count"] == expected
     generated = server.post("/api/generate", told | {"prompt": "what is in it", "images": [data]})[2]
     assert generated["prompt_eval_count"] == expected
-    address = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1/cat.png"}}
-    status, _, refused = server.post(
-        "/v1/messages", body | {"max_tokens": 2, "messages": [{"role": "user", "content": [address]}]}
-    )
-    assert (status, "never fetched" in refused["error"]["message"]) == (400, True)
+
+
+def test_every_api_fetches_a_picture_by_its_address_where_that_is_switched_on(server: Server, client: openai.OpenAI) -> None:
+    model, url, none = "smol-vision", "http://pictures.example/cat.png", "http://inside.example/cat.png"
+    expected = ask(client, model, uri(picture("green"))).usage.prompt_tokens
+    assert ask(client, model, url).usage.prompt_tokens == expected
+    assert ask(client, model, url, uri(picture("red")), url, n=2).usage.prompt_tokens > 2 * expected
+    text = {"type": "text", "text": "what is in it"}
+
+    def message(address: str) -> Any:
+        turn = {"role": "user", "content": [text, {"type": "image", "source": {"type": "url", "url": address}}]}
+        return server.post("/v1/messages", {"model": model, "max_tokens": 2, "messages": [turn]})
+
+    def response(address: str) -> Any:
+        content = [{"type": "input_text", "text": text["text"]}, {"type": "input_image", "image_url": address}]
+        asked = {"input": [{"role": "user", "content": content}], "truncation": "auto"}
+        return server.post("/v1/responses", {"model": model, "max_output_tokens": 16, "store": False} | asked)
+
+    usage = message(url)[2]["usage"]
+    assert usage["input_tokens"] + usage["cache_read_input_tokens"] == expected
+    assert response(url)[2]["usage"]["input_tokens"] == expected
+    for status, _, body in (message(none), response(none)):
+        assert (status, body["error"]["message"]) == (400, "The image's address cannot be reached from here.")
+
+
+def test_fetching_is_off_until_it_is_switched_on(server: Server, tmp_path: Path) -> None:
+    model = SEEING["smol-vision"]
+    fake_model(tmp_path / "data")
+    install(tmp_path, model, tmp_path)
+    with (
+        serving(tmp_path / "data", env=ENGINE, ready=False) as closed,
+        contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener,
+    ):
+        listener.settimeout(0.5)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/cat.png"
+        status, _, body = closed.post("/v1/chat/completions", {"model": model.text.name, "messages": message(url)})
+        assert (status, body["error"]["code"], "images.fetch" in body["error"]["message"]) == (400, "invalid_image_url", True)
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 def test_a_streamed_answer_to_a_picture_is_the_same_answer(client: openai.OpenAI) -> None:

@@ -21,11 +21,11 @@ from freehold.gateway.echo import echoed
 from freehold.gateway.http import ClientGone, Json, UntilGone, read_json_body
 from freehold.gateway.models import find, served_as
 from freehold.gateway.retry import Result, Retry
+from freehold.gateway.seeing import seen
 from freehold.gateway.services import Services
 from freehold.gateway.stream import Meter, Outgoing, relay
 from freehold.gateway.voiced import VoicedAnswer
 from freehold.protocol.embeddings import embedding_plan
-from freehold.protocol.images import ImageLimits, check_images
 from freehold.protocol.plan import Chunk, Echoed, Joiner, Plan
 from freehold.protocol.requests import ChatRequest, EmbeddingRequest, Parsed, parse
 from freehold.protocol.requests.common import Request as BodyRequest
@@ -74,9 +74,9 @@ async def answered(
     target = served_as(services, entry)
     voiced = isinstance(parsed.value, ChatRequest) and has_sound(parsed.value)
     plan = planner(unheard(parsed.value, services.spoken.get) if voiced else parsed.value, target)
-    if plan.images:
-        limits = services.settings.images
-        await asyncio.to_thread(check_images, plan.images, ImageLimits(limits.count, limits.bytes, limits.pixels))
+    if plan.images and (pictures := await seen(services, plan.images)):
+        target = replace(target, pictures=pictures)
+        plan = planner(unheard(parsed.value, services.spoken.get) if voiced else parsed.value, target)
     terms = _terms(request, parsed.value, entry, plan)
     if voiced:
         return VoicedAnswer(

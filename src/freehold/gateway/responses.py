@@ -163,8 +163,8 @@ async def _answer(
 
     def shorter(left_out: int) -> tuple[Plan, Plan]:
         context = shortened(asked.context, left_out)
-        whole = plan_of(wanted, context, targets[0], asked.identity, asked.created)
-        return whole, plan_of(_counting(wanted), context, targets[0], asked.identity, asked.created)
+        whole = plan_of(wanted, context, targets[-1], asked.identity, asked.created)
+        return whole, plan_of(_counting(wanted), context, targets[-1], asked.identity, asked.created)
 
     async def keep(joiner: Joiner, _: Mapping[str, Any] | None) -> None:
         if not isinstance(joiner, ResponsesJoiner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from freehold.gateway.pictures import Pictures
 from freehold.gateway.realtime.lobby import Lobby
 from freehold.gateway.retry import Suspects
 from freehold.gateway.said import Spoken
+from freehold.gateway.web.fetch import Fetcher
 from freehold.hardware.pace import Paces
 from freehold.hardware.tuning import fingerprint
 from freehold.routing.catalog import Catalog
@@ -27,6 +29,8 @@ from freehold.state.keeper import State
 from freehold.store.found import Found, usual
 from freehold.store.store import Store
 from freehold.telemetry import Telemetry
+
+_FETCHES = 8  # images that are fetched at a time: each may take its full size of memory
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,10 @@ class Services:
     paces: Paces
     state: State
     background: Background
+    fetcher: Fetcher
     spoken: Spoken = field(default_factory=Spoken)
     newest: Newest = field(default_factory=Newest)
+    fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FETCHES))
 
     async def close(self) -> None:
         """Ends what the server owns: pulls first, then workers."""
@@ -92,6 +98,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         paces=Paces(settings.data_dir, fingerprint(home.machine)),
         state=state,
         background=Background(state, traffic),
+        fetcher=Fetcher(settings.images.hosts),
     )
     telemetry.watch(lambda: _gauges(services))
     return services

@@ -60,7 +60,7 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
         param="messages",
         joiner=joiner,
         constraint=_constraint(request),
-        images=tuple(_images(request)),
+        images=tuple(_images(request, target)),
     )
 
 
@@ -151,12 +151,13 @@ def _add_reasoning(body: dict[str, Any], request: ChatRequest, target: Target) -
         )
 
 
-def _images(request: ChatRequest) -> Iterable[Image]:
+def _images(request: ChatRequest, target: Target) -> Iterable[Image]:
     for index, message in enumerate(request.messages):
         if isinstance(message, UserMessage) and isinstance(message.content, list):
             for place, part in enumerate(message.content):
                 if isinstance(part, ImagePart):
-                    yield Image(f"messages[{index}].content[{place}].image_url.url", part.image_url.url)
+                    url = part.image_url.url
+                    yield Image(f"messages[{index}].content[{place}].image_url.url", target.pictures.get(url, url))
 
 
 def _check_part(part: Any, param: str, target: Target) -> None:
@@ -193,7 +194,9 @@ def _message(index: int, message: Any, target: Target) -> dict[str, Any]:
     value: dict[str, Any] = message.model_dump(exclude_none=True)
     if isinstance(message, UserMessage) and isinstance(message.content, list):
         for part in value["content"]:
-            part.get("image_url", {}).pop("detail", None)  # heard above; the engine would not
+            if image := part.get("image_url"):
+                image.pop("detail", None)  # heard above; the engine would not
+                image["url"] = target.pictures.get(image["url"], image["url"])
     if isinstance(message, AssistantMessage):
         for unseen in ("reasoning_content", "annotations"):
             value.pop(unseen, None)

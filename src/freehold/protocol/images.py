@@ -1,7 +1,7 @@
 """Images in a request: what is checked before an engine sees them.
 
-They come inside the request, as data: URIs (RFC 2397); nothing is ever fetched. Only headers are read, by the one parser of the
-format that the first bytes tell, and what a parser says of a client's bytes is not repeated.
+They come inside the request, as data: URIs (RFC 2397), or were fetched and became ones. Only headers are read, by the one
+parser of the format that the first bytes tell, and what a parser says of a client's bytes is not repeated.
 """
 
 from __future__ import annotations
@@ -36,14 +36,29 @@ class Image:
     url: str
 
 
-def check_images(images: Sequence[Image], limits: ImageLimits) -> None:
-    """Raises InvalidRequest with OpenAI's code for the first that cannot be taken. Costs time: not for the event loop."""
+def is_address(url: str) -> bool:
+    """Whether an image is given by where it is."""
+    return url[:8].lower().startswith(("http://", "https://"))
+
+
+def as_uri(data: bytes) -> str:
+    """A file as a data: URI. What kind it is, its first bytes tell who reads it."""
+    return f"data:image/png;base64,{binascii.b2a_base64(data, newline=False).decode()}"
+
+
+def check_count(images: Sequence[Image], limits: ImageLimits) -> None:
+    """Raises InvalidRequest for too many."""
     if len(images) > limits.count:
         _refuse(
             images[limits.count],
             f"The request has {len(images)} images; at most {limits.count} are taken (setting `images.count`).",
             "too_many_images",
         )
+
+
+def check_images(images: Sequence[Image], limits: ImageLimits) -> None:
+    """Raises InvalidRequest with OpenAI's code for the first that cannot be taken. Costs time: not for the event loop."""
+    check_count(images, limits)
     for image in images:
         width, height = _size(image, _bytes(image, limits))
         if width * height > limits.pixels:
@@ -72,7 +87,9 @@ def _bytes(image: Image, limits: ImageLimits) -> bytes:
             )
         _refuse(
             image,
-            "Images are taken from the request itself and never fetched. Send the file in base64: 'data:image/png;base64,…'.",
+            "This server does not fetch images (setting `images.fetch`). Send the file in base64: 'data:image/png;base64,…'."
+            if is_address(image.url)
+            else "The image must be in the request itself, in base64: 'data:image/png;base64,…'.",
             "invalid_image_url",
         )
     text = image.url[found.end() :]

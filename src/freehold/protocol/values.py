@@ -14,7 +14,8 @@ class Target:
     system message of chats that bring none, `examples` are turns (role, text) that stand before those of any; `marks` are its
     tokens for filling in the middle, by their texts, and `fim` the family of models that it is asked like, where one is set;
     `score` is what the head of a model that ranks gives: a "logit", its "tanh", or a "probability"; `guard` is the family of a
-    guard model (`freehold.protocol.guards`)."""
+    guard model (`freehold.protocol.guards`); `pictures` are this request's images that were fetched, as data: URIs by their
+    addresses."""
 
     name: str
     task: str
@@ -32,6 +33,7 @@ class Target:
     examples: tuple[tuple[str, str], ...] = ()
     score: str = ""
     guard: str = ""
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from freehold.gateway.calls import stream_all
 from freehold.gateway.models import served_as
 from freehold.gateway.relayed import from_worker
 from freehold.gateway.retry import Retry
+from freehold.gateway.seeing import seen
 from freehold.gateway.services import Services
 from freehold.protocol.chat import chat_plan
-from freehold.protocol.images import ImageLimits, check_images
 from freehold.protocol.plan import Plan, encode
 from freehold.protocol.realtime import prompt
 from freehold.protocol.realtime.effects import Call, Finished, Order, Progress, Sentence, Sound, Text
@@ -115,10 +115,10 @@ class Making:
         if not messages:
             raise InvalidRequest("There is nothing to answer: no instructions, and nothing was said.", code="invalid_value")
         body = {"model": self._entry.manifest.name, "messages": messages, "stream": True, **self._order.fields}
-        plan = chat_plan(parse(ChatRequest, encode(body)).value, served_as(self._services, self._entry))
-        if plan.images:
-            limits = self._services.settings.images
-            await asyncio.to_thread(check_images, plan.images, ImageLimits(limits.count, limits.bytes, limits.pixels))
+        request, target = parse(ChatRequest, encode(body)).value, served_as(self._services, self._entry)
+        plan = chat_plan(request, target)
+        if plan.images and (pictures := await seen(self._services, plan.images)):
+            return chat_plan(request, replace(target, pictures=pictures))
         return plan
 
     async def _stream(self, client: EngineClient, plan: Plan) -> None:

@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from freehold.errors import SourceUnreachable, StoreError
 
+_UNICAST = ipaddress.ip_network("2000::/3")  # all that is given out for the internet (RFC 4291 §2.4)
+_RELAYS = ipaddress.ip_network("192.88.99.0/24")  # led anywhere, once (RFC 7526)
 _EXAMPLE = "It looks like https://example.com/model.gguf."
 
 
@@ -58,7 +60,9 @@ def is_global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
             return inner.is_global
         if address in ipaddress.ip_network("64:ff9b::/96"):  # NAT64 (RFC 6052)
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF).is_global
-    return address.is_global and not address.is_multicast
+        if address not in _UNICAST:  # so also those that hold an IPv4 address in ways long gone
+            return False
+    return address.is_global and not address.is_multicast and address not in _RELAYS
 
 
 class Way:
