@@ -110,7 +110,7 @@ def test_a_write_that_fails_leaves_the_older_result(tmp_path: Path, monkeypatch:
     def full(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("freehold.hardware.tuning.json.dump", full)
+    monkeypatch.setattr("freehold.hardware.records.os.fsync", full)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, replace(TUNED, why="newer"))
     monkeypatch.undo()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 import freehold
 from freehold.errors import InvalidRequest
-from freehold.fleet.patience import Patience
-from freehold.gateway.http import ClientGone, Json, UntilGone, read_json
+from freehold.gateway.http import Json, read_json
 from freehold.gateway.ollama_library import loaded, on_ollamas_port
 from freehold.gateway.services import Services
-from freehold.gateway.stream import Outgoing
+from freehold.gateway.stream import Told
 from freehold.protocol import sse
 from freehold.protocol.ollama.models import API_VERSION
 from freehold.routing.pulls import Pull
@@ -67,29 +66,19 @@ async def begin_pull(services: Services, request: Request) -> Response:
     if body.get("name"):
         check_name(body["name"])  # now, and not by a pull that fails
     pull = services.pulls.begin(body["reference"], name=body.get("name"), sha256=body.get("sha256"))
-    return PullEvents(services, pull) if body.get("stream") else Json(pull.as_json(), status_code=202)
+    return _events(services, pull) if body.get("stream") else Json(pull.as_json(), status_code=202)
 
 
-class PullEvents(Response):
-    """A pull as a stream of server-sent events: its JSON whenever that changes, at last with how it ended, then `[DONE]`.
+def _events(services: Services, pull: Pull) -> Response:
+    """A pull as server-sent events: its JSON whenever that changes, at last with how it ended, then `[DONE]`."""
 
-    A client that leaves does not end the pull.
-    """
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(services.pulls.watch(pull)) as states:
+            async for state in states:
+                yield sse.encode(state) if state is not None else b": still at it\n\n"
+        yield sse.DONE
 
-    def __init__(self, services: Services, pull: Pull):
-        super().__init__()
-        self._services = services
-        self._pull = pull
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(ClientGone), Patience(self._services.settings.timeouts.write, ClientGone) as patience:
-            async with UntilGone(receive):
-                out = Outgoing(send, {}, patience)
-                async with contextlib.aclosing(self._services.pulls.watch(self._pull)) as states:
-                    async for state in states:
-                        await out.write(sse.encode(state) if state is not None else b": still at it\n\n")
-                await out.write(sse.DONE)
-                await out.close()
+    return Told(pieces(), services.settings.timeouts.write)
 
 
 async def get_pull(services: Services, request: Request) -> Response:
@@ -97,7 +86,7 @@ async def get_pull(services: Services, request: Request) -> Response:
 
 
 async def pull_events(services: Services, request: Request) -> Response:
-    return PullEvents(services, services.pulls.get(request.path_params["pull"]))
+    return _events(services, services.pulls.get(request.path_params["pull"]))
 
 
 async def cancel_pull(services: Services, request: Request) -> Response:

@@ -161,7 +161,7 @@ class LeasedAnswer(Response):
     async def _stream(self, client: EngineClient, send: Send) -> None:
         """Raises ClientGone when the client does not take what it is sent within the write timeout."""
         with Patience(self._services.settings.timeouts.write, ClientGone) as patience:
-            await self._streamed(client, Outgoing(send, self._extra, patience, self._plan.framing))
+            await self._streamed(client, Outgoing(send, self._extra, patience, self._plan.framing.content_type))
 
     async def _streamed(self, client: EngineClient, out: Outgoing) -> None:
         async def attempt(client: EngineClient) -> None:

@@ -12,16 +12,15 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from freehold.errors import Conflict, InvalidRequest, NotSupported, StoreError
-from freehold.fleet.patience import Patience
-from freehold.gateway.http import ClientGone, Json, UntilGone
+from freehold.gateway.http import Json
 from freehold.gateway.inference import received
 from freehold.gateway.models import model_card, remove
 from freehold.gateway.ollama import LATEST, find_tagged, tagged
 from freehold.gateway.services import Services
-from freehold.gateway.stream import Outgoing
+from freehold.gateway.stream import Told
 from freehold.protocol.framing import LINES
 from freehold.protocol.ollama import models as told
 from freehold.protocol.requests.ollama_library import CopyBody, CreateBody, DeleteBody, PullBody, ShowBody
@@ -99,7 +98,7 @@ async def pull(services: Services, request: Request) -> Response:
     asked = (await received(services, request, PullBody)).value
     running = services.pulls.begin(_reference(services, asked.model), name=None)
     if asked.stream is not False:
-        return PulledLines(services, running)
+        return _pulled(services, running)
     await services.pulls.wait(running)
     if running.error is not None:
         raise running.error
@@ -244,33 +243,21 @@ def _model_info(entry: Entry) -> dict[str, Any]:
     }
 
 
-class PulledLines(Response):
-    """A pull as Ollama's lines of progress. A client that leaves does not end it."""
+def _pulled(services: Services, pull: Pull) -> Response:
+    """A pull as Ollama's lines of progress."""
 
-    def __init__(self, services: Services, pull: Pull):
-        super().__init__()
-        self._services = services
-        self._pull = pull
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(ClientGone), Patience(self._services.settings.timeouts.write, ClientGone) as patience:
-            async with UntilGone(receive):
-                out = Outgoing(send, {}, patience, LINES)
-                async with contextlib.aclosing(self._lines()) as lines:
-                    async for line in lines:
-                        await out.write(LINES.encode(line))
-                await out.close()
-
-    async def _lines(self) -> AsyncGenerator[dict[str, Any], None]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         line: dict[str, Any] = {"status": "pulling manifest"}
-        yield line
-        async with contextlib.aclosing(self._services.pulls.watch(self._pull)) as states:
+        yield LINES.encode(line)
+        async with contextlib.aclosing(services.pulls.watch(pull)) as states:
             async for state in states:
                 if state is not None and (progress := state["progress"]):
-                    line = _progress(self._pull.reference, progress)
-                yield line
-        error = self._pull.error or StoreError("The pull was cancelled.")
-        yield {"status": "success"} if self._pull.state == "done" else {"error": error.sentence}
+                    line = _progress(pull.reference, progress)
+                yield LINES.encode(line)
+        error = pull.error or StoreError("The pull was cancelled.")
+        yield LINES.encode({"status": "success"} if pull.state == "done" else {"error": error.sentence})
+
+    return Told(pieces(), services.settings.timeouts.write, LINES.content_type)
 
 
 def _progress(reference: str, progress: dict[str, Any]) -> dict[str, Any]:

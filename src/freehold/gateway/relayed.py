@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from freehold.errors import (
     Conflict,
@@ -29,11 +29,11 @@ from freehold.fleet.patience import Patience
 from freehold.gateway.http import ClientGone, UntilGone
 from freehold.gateway.retry import Retry
 from freehold.gateway.services import Services
+from freehold.gateway.stream import Outgoing
 from freehold.protocol import sse
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Terms
 
-_EVENTS = "text/event-stream"
 _KIND = re.compile(r"[\w.+-]+/[\w.+-]+(?:; ?charset=[\w-]+)?")
 _LONGEST = 1000  # characters of a worker's sentence
 _STATUSES: Mapping[int, type[FreeholdError]] = MappingProxyType(
@@ -88,7 +88,7 @@ class RelayedAnswer(Response):
             async with UntilGone(receive), services.scheduler.lease(self._entry.deployment, self._terms) as lease:
                 services.telemetry.queue_wait.labels(name).observe(lease.waited)
                 with Patience(services.settings.timeouts.write, ClientGone) as patience:
-                    await self._answer(lease.client, _Outgoing(send, self._call.headers, patience))
+                    await self._answer(lease.client, Outgoing(send, self._call.headers, patience))
         except ClientGone:
             self._outcome = "abandoned"
         except FreeholdError as error:
@@ -98,7 +98,7 @@ class RelayedAnswer(Response):
             self._held.close()
             services.telemetry.outcomes.labels(name, self._outcome).inc()
 
-    async def _answer(self, client: EngineClient, out: _Outgoing) -> None:
+    async def _answer(self, client: EngineClient, out: Outgoing) -> None:
         """An error before the first byte is the answer. One after it ends a stream of events with an error event, and
         anything else without its end, which a client sees."""
         services, call = self._services, self._call
@@ -112,7 +112,7 @@ class RelayedAnswer(Response):
                     await _pass_on(stream, out)
                 else:
                     body = await call.rewrite(await stream.read_all())
-                    await out.begin(stream.content_type)
+                    out.content_type = stream.content_type
                     await out.write(body)
             if call.after is not None:
                 await call.after(client)
@@ -131,44 +131,11 @@ class RelayedAnswer(Response):
                 await out.close()
 
 
-class _Outgoing:
-    """The client's end. `events` is whether what is sent are server-sent events."""
-
-    def __init__(self, send: Send, headers: Mapping[str, str], patience: Patience):
-        self._send = send
-        self._headers = headers
-        self._patience = patience
-        self.begun = False
-        self.events = False
-
-    async def begin(self, content_type: str) -> None:
-        self.begun = True
-        self.events = content_type.startswith(_EVENTS)
-        headers = {"content-type": content_type, **self._headers}
-        if self.events:
-            headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
-        await self._put({"type": "http.response.start", "status": 200, "headers": raw})
-
-    async def write(self, piece: bytes) -> None:
-        await self._put({"type": "http.response.body", "body": piece, "more_body": True})
-
-    async def close(self) -> None:
-        await self._put({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _put(self, message: Message) -> None:
-        self._patience.begin()
-        await self._send(message)
-        self._patience.end()
-
-
-async def _pass_on(stream: Stream, out: _Outgoing) -> None:
+async def _pass_on(stream: Stream, out: Outgoing) -> None:
     """The head goes with the first piece: until then nothing has been promised.
     Raises what ended the stream too soon."""
-    kind = stream.content_type if _KIND.fullmatch(stream.content_type) else "application/octet-stream"
+    out.content_type = stream.content_type if _KIND.fullmatch(stream.content_type) else "application/octet-stream"
     while piece := await stream.read():
-        if not out.begun:
-            await out.begin(kind)
         await out.write(piece)
     if not out.begun:
         raise EngineBadResponse("The model's worker sent an empty answer.")

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from freehold.errors import InvalidRequest
-from freehold.fleet.patience import Patience
 from freehold.gateway.background import Run
-from freehold.gateway.http import ClientGone, Json, UntilGone
+from freehold.gateway.http import Json
 from freehold.gateway.inference import answered, received
 from freehold.gateway.kept import OWNER, KeptAnswer, asked_id, page_asked
 from freehold.gateway.messages import CountedPrompt
 from freehold.gateway.services import Services
-from freehold.gateway.stream import Outgoing
+from freehold.gateway.stream import Told
 from freehold.protocol.framing import NAMED_EVENTS
 from freehold.protocol.plan import Joiner, Plan
 from freehold.protocol.requests.common import Parsed
@@ -77,7 +74,7 @@ async def get(services: Services, request: Request) -> Response:
     after = query.get("starting_after", "-1")
     if not after.removeprefix("-").isdecimal() or len(after) > 9:
         raise InvalidRequest("Invalid 'starting_after': expected a sequence number.", param="starting_after")
-    return Followed(services, services.background.find(OWNER, identity), int(after) + 1)
+    return _followed(services, services.background.find(OWNER, identity), int(after) + 1)
 
 
 async def delete(services: Services, request: Request) -> Response:
@@ -200,31 +197,20 @@ async def _begin(services: Services, request: Request, parsed: Parsed[ResponsesR
     await _store(services, wanted, asked, queued)
     scope = {name: value for name, value in request.scope.items() if name != "state"}
     run = services.background.begin(OWNER, asked.identity, scope, answer)
-    return Followed(services, run, 0) if wanted.stream else Json(queued)
+    return _followed(services, run, 0) if wanted.stream else Json(queued)
 
 
-class Followed(Response):
+def _followed(services: Services, run: Run, place: int) -> Response:
     """The events of a background response from a place on, those to come included."""
 
-    def __init__(self, services: Services, run: Run, place: int):
-        super().__init__()
-        self._services = services
-        self._run = run
-        self._place = place
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        write = self._services.settings.timeouts.write
-        with suppress(ClientGone), Patience(write, ClientGone) as patience:
-            async with UntilGone(receive):
-                await self._follow(Outgoing(send, {}, patience, NAMED_EVENTS))
-
-    async def _follow(self, out: Outgoing) -> None:
-        run, place = self._run, self._place
-        await out.write(b"")
-        while place < len(run.frames) or not run.done:
-            if frames := run.frames[place:]:
-                place += len(frames)
-                await out.write(b"".join(frames))
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        begun = place
+        yield b""
+        while begun < len(run.frames) or not run.done:
+            if frames := run.frames[begun:]:
+                begun += len(frames)
+                yield b"".join(frames)
             else:
                 await run.more()
-        await out.close()
+
+    return Told(pieces(), services.settings.timeouts.write, NAMED_EVENTS.content_type)

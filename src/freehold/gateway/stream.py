@@ -4,47 +4,82 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, suppress
 from typing import Any
 
-from starlette.types import Message, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from freehold.errors import EngineBadResponse, WorkerDied
 from freehold.fleet.client import Stream
 from freehold.fleet.patience import Patience
+from freehold.gateway.http import ClientGone, UntilGone
 from freehold.protocol import sse
-from freehold.protocol.framing import CHUNKS, Framing
+from freehold.protocol.framing import CHUNKS, LINES
 from freehold.protocol.values import Usage
 
-_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # of events: nobody on the way keeps or gathers them
+_EVENTS = "text/event-stream"
 
 
 class Outgoing:
-    """The client's end of a stream. It begins with the first piece, and always ends well-formed.
+    """The client's end of an answer that is sent in pieces. It begins with the first of them, and always ends well-formed.
 
-    `patience` is for a client that does not take what it is sent, `framing` what kind of stream it is.
+    `patience` is for a client that does not take what it is sent; `content_type` may still change before it begins.
     """
 
-    def __init__(self, send: Send, headers: Mapping[str, str], patience: Patience, framing: Framing = CHUNKS):
+    def __init__(self, send: Send, headers: Mapping[str, str], patience: Patience, content_type: str = CHUNKS.content_type):
         self._send = send
-        headers = {"content-type": framing.content_type, **_HEADERS, **headers}
-        self._headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        self._headers = headers
         self._patience = patience
+        self.content_type = content_type
         self.begun = False
 
-    async def write(self, events: bytes) -> None:
+    @property
+    def events(self) -> bool:
+        """Whether what is sent are server-sent events."""
+        return self.content_type.startswith(_EVENTS)
+
+    async def write(self, piece: bytes) -> None:
         if not self.begun:
-            self.begun = True
-            await self._put({"type": "http.response.start", "status": 200, "headers": self._headers})
-        await self._put({"type": "http.response.body", "body": events, "more_body": True})
+            await self._begin()
+        await self._put({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def close(self) -> None:
         await self._put({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _begin(self) -> None:
+        self.begun = True
+        lasting = _HEADERS if self.events or self.content_type == LINES.content_type else {}
+        headers = {"content-type": self.content_type, **lasting, **self._headers}
+        raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        await self._put({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _put(self, message: Message) -> None:
         self._patience.begin()
         await self._send(message)
         self._patience.end()
+
+
+class Told(Response):
+    """What goes on elsewhere, in pieces as it is told: a client that leaves, or does not take a piece within `write` seconds,
+    ends nothing but the telling."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], write: float, content_type: str = CHUNKS.content_type):
+        super().__init__()
+        self._pieces = pieces
+        self._write = write
+        self._kind = content_type
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._pieces) as pieces:
+            with suppress(ClientGone), Patience(self._write, ClientGone) as patience:
+                async with UntilGone(receive):
+                    out = Outgoing(send, {}, patience, self._kind)
+                    async for piece in pieces:
+                        await out.write(piece)
+                    await out.close()
 
 
 class Meter:

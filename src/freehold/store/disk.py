@@ -6,11 +6,11 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from freehold.errors import DiskFull, StoreError
+from freehold.hardware import records
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROOM = "Make room on that disk, or keep the models on another: set data_dir."
@@ -67,14 +67,5 @@ def sync(path: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replaces a file as a whole: temporary file, fsync, rename, fsync of the folder."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:  # also Ctrl-C: what is half written is not left behind
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    records.replace(path, text)
     sync(path.parent)
