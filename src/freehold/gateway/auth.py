@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -88,12 +89,17 @@ class HostCheck:
 
 
 def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return _address(host) is not None
 
 
 def _is_loopback_literal(host: str) -> bool:
-    return _is_literal(host) and ipaddress.ip_address(host).is_loopback
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+@functools.lru_cache(maxsize=256)  # callers say the same few names with every request
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
