@@ -264,9 +264,16 @@ async def test_a_recording_within_an_item_is_heard(voiced: Server, say: Say) -> 
 async def test_a_session_may_only_transcribe(voiced: Server, say: Say) -> None:
     async with talking(voiced, openai.omit, extra_query={"intent": "transcription"}) as talk:  # type: ignore[arg-type]
         assert talk.events[0]["session"]["type"] == "transcription"
-        await talk.hear(say(QUESTION))
+        first = asyncio.create_task(talk.until("conversation.item.input_audio_transcription.delta"))
+        for start in range(0, len(say(QUESTION)), 4_800):  # at the pace of speech: its first words come while it goes on
+            await talk.hear(say(QUESTION)[start : start + 4_800])
+            await asyncio.wait({first}, timeout=0.1)
+        assert (await first)["item_id"] == next(event for event in talk.events if "speech_started" in event["type"])["item_id"]
+        assert not any("speech_stopped" in event["type"] for event in talk.events)
         heard = await talk.until("conversation.item.input_audio_transcription.completed")
         assert word_errors(QUESTION, heard["transcript"]) <= 0.2
+        deltas = [event["delta"] for event in talk.events if event["type"].endswith("transcription.delta")]
+        assert word_errors(heard["transcript"], "".join(deltas)) <= 0.5
         await talk.send("response.create")
         assert (await talk.until("error"))["error"]["type"] == "invalid_request_error"
 

@@ -149,6 +149,21 @@ async def test_another_model_is_another_line(listening: Listening) -> None:
     assert (listening.recogniser.lines, listening.recogniser.open) == (2, 1)
 
 
+async def test_words_of_what_is_forgotten_are_not_told(listening: Listening) -> None:
+    recogniser = listening.recogniser
+    await listening.ear.put(SETTINGS)
+    await listening.ear.put(Hear(b"12"))
+    recogniser.hears("session.updated")
+    recogniser.hears("delta")
+    await listening.until(lambda: listening.told == ["session.updated", "delta"])
+    for order in (Forget(), Listen({"rate": 8000}, None)):
+        await listening.ear.put(order)
+    await listening.until(lambda: recogniser.said[-2:] == ["clear", "session.update"])
+    for kind in ("delta", "cleared", "delta", "session.updated", "delta"):
+        recogniser.hears(kind)
+    await listening.until(lambda: listening.told[2:] == ["cleared", "session.updated", "delta"])
+
+
 async def test_what_fails_is_told_once_and_heard_again_after_a_pause(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def test_a_session_begins_with_its_settings_and_listens() -> None:
         "format": "pcm16",
         "language": None,
         "turn_detection": {"threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500},
+        "deltas": False,
     }
     (created,) = table.sent
     assert created["type"] == "session.created"

@@ -96,7 +96,43 @@ async def test_what_is_cleared_is_not_heard(client: ClientConnection, beckett: n
     await send(client, beckett.tobytes())
     await client.send(json.dumps({"type": "clear"}))
     await client.send(json.dumps({"type": "commit"}))
-    assert [event.get("text") for event in await until_completed(client)] == [""]
+    assert [(event["type"], event.get("text")) for event in await until_completed(client)] == [
+        ("cleared", None),
+        ("completed", ""),
+    ]
+
+
+async def test_what_is_being_said_is_told_before_it_ends(client: ClientConnection, beckett: np.ndarray) -> None:
+    """A turn of six sentences: their words come one after the other, and make what was said in the end."""
+    await update(client, turn_detection=None, deltas=True)
+    telling = asyncio.create_task(until_completed(client))
+    for start in range(0, len(beckett), 4_800):  # a little faster than it is spoken
+        await client.send(beckett[start : start + 4_800].tobytes())
+        await asyncio.sleep(0.1)
+    assert not telling.done()
+    await client.send(json.dumps({"type": "commit"}))
+    *deltas, completed = await telling
+    assert len(deltas) >= 3
+    assert {event["type"] for event in deltas} == {"delta"}
+    assert deltas[0]["text"].startswith("Ever tried"[:4])
+    assert word_errors(completed["text"], "".join(event["text"] for event in deltas)) <= 0.2
+
+
+async def test_the_words_of_a_turn_come_after_those_of_the_one_before(client: ClientConnection, beckett: np.ndarray) -> None:
+    await update(client, turn_detection={"silence_duration_ms": 400}, deltas=True)
+    await send(client, beckett.tobytes())
+    events: list[Event] = []
+    while not events or events[-1].get("audio_end_ms", 0) < 8_500 or events[-1]["type"] != "completed":
+        events.append(await told(client))
+    text, turns = "", 0
+    for event in events:
+        if event["type"] == "delta":
+            text += event["text"]
+        elif event["type"] == "completed":
+            assert word_errors(event["text"], text) <= 0.5
+            text, turns = "", turns + 1
+    assert turns >= 2
+    assert text == ""
 
 
 async def test_a_commit_ends_a_turn_that_silence_has_not(client: ClientConnection, beckett: np.ndarray) -> None:

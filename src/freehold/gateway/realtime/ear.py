@@ -48,6 +48,7 @@ class Ear:
         self._settings: Listen | None = None
         self._again_at = 0.0
         self._turns = 0  # that are spoken or recognised
+        self._stale = 0  # orders after which what was said is forgotten, and which the recogniser has not carried out yet
         self._working: asyncio.Task[None] | None = None
 
     async def put(self, order: Order) -> None:
@@ -116,7 +117,8 @@ class Ear:
             except TimeoutError:
                 raise EngineTimeout(f"The recogniser was not there after {within:g} s; audio until now is lost.") from None
             line = await held.enter_async_context(lease.client.line(_PATH, within))
-            await line.tell(self._session())
+            self._stale = 0
+            await self._restart(line, self._session())
             yield line
 
     def _entry(self) -> Entry:
@@ -139,12 +141,12 @@ class Ear:
                     self._work()
                     await line.tell('{"type":"commit"}')
                 case Forget():
-                    await line.tell('{"type":"clear"}')
+                    await self._restart(line, '{"type":"clear"}')
                 case Listen():
                     before, self._settings = self._settings, order
                     if before is None or before.model != order.model:
                         return
-                    await line.tell(self._session())
+                    await self._restart(line, self._session())
             try:
                 async with asyncio.timeout(_IDLE):
                     order = await self._take()
@@ -153,6 +155,10 @@ class Ear:
                     return
                 order = None
                 self._rest()  # somebody who stopped in the middle of speech
+
+    async def _restart(self, line: Line, told: str) -> None:
+        self._stale += 1
+        await line.tell(told)
 
     async def _listen(self, line: Line) -> None:
         while True:
@@ -165,6 +171,10 @@ class Ear:
                     self._work()
                 case {"type": "completed"}:
                     self._worked()
+                case {"type": "session.updated" | "cleared"}:
+                    self._stale -= 1
+                case {"type": "delta"} if self._stale > 0:
+                    continue  # of something that is forgotten by now
                 case {"type": "error"}:
                     raise _refused(told)
                 case {"type": str()}:

@@ -247,7 +247,13 @@ class Settings(Refusing):
             "format": kind,
             "turn_detection": heard.turn_detection.heard if heard.turn_detection else None,
             "language": heard.transcription.language if heard.transcription else None,
+            "deltas": self.transcribes,
         }
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether the client is told the words of what it says."""
+        return self.type == "transcription" or self.audio.input.transcription is not None
 
     def shown(self, identity: str, model: str, expires_at: int) -> dict[str, Any]:
         """The session object that clients are shown: all that is in force."""

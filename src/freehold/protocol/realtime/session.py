@@ -221,7 +221,7 @@ class Session:
     def deaf(self, error: FreeholdError) -> list[Effect]:
         """Nothing is heard any more: what was being recognised never will be."""
         effects: list[Effect] = [self.error(error)]
-        if self._transcribes:
+        if self.settings.transcribes:
             effects += [self._untold(item_id, 0, error) for item_id in self._unheard]
         self._unheard.clear()
         self._silence()
@@ -256,7 +256,7 @@ class Session:
         yield from self._crowded()
 
     def _partly(self, text: str) -> list[Effect]:
-        if not self._transcribes:
+        if not self.settings.transcribes:
             return []
         if self._unheard:
             item_id = self._unheard[0]
@@ -281,7 +281,7 @@ class Session:
     def unrecognised(self, item_id: str, place: int, error: FreeholdError) -> list[Effect]:
         """A recording within an item cannot be recognised; a response that waited for it cannot be made."""
         self._recordings.discard((item_id, place))
-        effects: list[Effect] = [self._untold(item_id, place, error) if self._transcribes else self.error(error)]
+        effects: list[Effect] = [self._untold(item_id, place, error) if self.settings.transcribes else self.error(error)]
         if self.response is not None and self.response.waiting:
             effects += self._ended(self.response.failed(error))
         return [*effects, *self._answer_what_is_owed()]
@@ -291,7 +291,7 @@ class Session:
             item = self.conversation.find(item_id)
             item.content[place].text = text
             self.conversation.weigh(item)
-        if self._transcribes:
+        if self.settings.transcribes:
             if text and item_id not in self._told:
                 yield self._transcribed("delta", item_id, place, delta=text)
             usage = {"type": "duration", "seconds": round(seconds, 3)}
@@ -303,10 +303,6 @@ class Session:
             self.response.waiting = False
             yield Begin(self._wanted.order(self.response, self.conversation))
         yield from self._answer_what_is_owed()
-
-    @property
-    def _transcribes(self) -> bool:
-        return self.settings.type == "transcription" or self.settings.audio.input.transcription is not None
 
     def _transcribed(self, kind: str, item_id: str, place: int, **rest: Any) -> Send:
         kind = f"conversation.item.input_audio_transcription.{kind}"

@@ -95,6 +95,11 @@ class Cutter:
             self._open = None
         self._tape.forget((self._open.start if self._open else quiet_since) - 2 * RATE)
 
+    @property
+    def open_from(self) -> int | None:
+        """The first sample of the piece that is not complete; None where there is none."""
+        return None if self._open is None else self._from(self._open, self._padding(self._open))
+
     def end(self) -> Iterator[Piece]:
         if self._open is not None:
             yield self._piece(self._open, self._tape.length)
@@ -102,9 +107,15 @@ class Cutter:
 
     def _piece(self, group: Span, following: int) -> Piece:
         """With padding, but without what belongs to the pieces beside it."""
-        room = (_MOST - (group.end - group.start) / RATE) / 2
-        padding = int(max(0.0, min(self._cut.padding, room)) * RATE)
-        start = max(self._done, group.start - padding, 0)
+        padding = self._padding(group)
+        start = self._from(group, padding)
         end = min(group.end + padding, max(group.end, following), self._tape.length)
         self._done = end
         return Piece(group.start / RATE, group.end / RATE, start / RATE, self._tape.read(start, end))
+
+    def _padding(self, group: Span) -> int:
+        room = (_MOST - (group.end - group.start) / RATE) / 2
+        return int(max(0.0, min(self._cut.padding, room)) * RATE)
+
+    def _from(self, group: Span, padding: int) -> int:
+        return max(self._done, group.start - padding, 0)

@@ -11,6 +11,7 @@ from freehold.protocol.transcripts import Segment, Word, spaceless
 from freehold.workers.transcription.cutting import Piece
 from freehold.workers.transcription.decode import RATE
 from freehold.workers.transcription.families import Asked, Model
+from freehold.workers.transcription.threads import Threads, Urgency
 
 _WORD = ("▁", " ")  # what a token begins with that begins a word (SentencePiece, and BPE of bytes)
 _GOES_ON = "@@"  # what a token ends with whose word goes on (subword-nmt's BPE)
@@ -18,14 +19,17 @@ _ANYTHING = Asked()
 
 
 class Recogniser:
-    """Recognises up to `threads` pieces at a time, whatever requests they are of."""
+    """Recognises up to `at_once` pieces at a time, whatever requests they are of, the most urgent first."""
 
     def __init__(self, model: Model, threads: int):
         self.model = model
-        self._threads = concurrent.futures.ThreadPoolExecutor(threads if model.family.parallel else 1, "recognise")
+        self.at_once = threads if model.family.parallel else 1
+        self._threads = Threads(self.at_once, "recognise")
 
-    def submit(self, piece: Piece, asked: Asked = _ANYTHING) -> concurrent.futures.Future[Segment]:
-        return self._threads.submit(self._recognise, piece, asked)
+    def submit(
+        self, piece: Piece, asked: Asked = _ANYTHING, urgency: Urgency = Urgency.FILE
+    ) -> concurrent.futures.Future[Segment]:
+        return self._threads.submit(urgency, lambda: self._recognise(piece, asked))
 
     def warm(self) -> None:
         """One second of faint noise, recognised: the engine's whole way. Raises what the engine raises."""

@@ -1,0 +1,116 @@
+"""What is being said, told before it ends: it is recognised again and again while it grows, as far as there is time for that.
+
+A model that hears a whole piece at once has no words until it is complete. So what there is of it is recognised as if it were,
+and the words on which two such attempts agree are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from freehold.protocol.transcripts import joined
+from freehold.workers.transcription.agreement import Agreement
+from freehold.workers.transcription.cutting import Piece
+from freehold.workers.transcription.decode import RATE
+from freehold.workers.transcription.listener import Listener, Open
+from freehold.workers.transcription.recognise import Recogniser
+from freehold.workers.transcription.threads import Urgency
+from freehold.workers.transcription.vad import Samples
+
+_LEAST = int(0.8 * RATE)  # samples of the first attempt: with less, models guess
+_STEP = int(0.4 * RATE)  # samples more of each that follows: with less, two attempts make the same mistake
+_MOST = 8 * RATE  # samples of an attempt: what is before them is not recognised again
+_SHARE = 3  # an attempt is followed by twice its time without one
+_SLOW = 1.0  # seconds of an attempt that keeps others waiting too long ...
+_SLOW_SHARE = 20  # ... and is made more rarely
+
+
+@dataclass
+class _Window:
+    """From which sample on is recognised, and what was heard before it, after so many pieces that are complete."""
+
+    pieces: int
+    start: int
+    before: str = ""
+
+
+class Interim:
+    """For one client. `gate` is shared with the others: as many attempts as it has places are made at a time, however many
+    speak. `tell` sends what is sure and new."""
+
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        gate: asyncio.Semaphore,
+        tell: Callable[[str], Awaitable[None]],
+        tasks: asyncio.TaskGroup,
+    ):
+        self._recogniser = recogniser
+        self._gate = gate
+        self._tell = tell
+        self._tasks = tasks
+        self._attempt: asyncio.Task[None] | None = None
+        self._due = 0.0  # of the monotonic clock
+        self._begin()
+
+    def restart(self) -> Agreement:
+        """Begins with another turn. Gives what was told of the last one."""
+        agreed = self._agreed
+        self._begin()
+        return agreed
+
+    def _begin(self) -> None:
+        self._agreed = Agreement()
+        self._window: _Window | None = None
+        self._heard = 0  # the sample after the last that was in an attempt
+
+    def offer(self, listener: Listener) -> None:
+        """More was said; an attempt begins if it is time for one."""
+        said = listener.open
+        if said is None or self._gate.locked() or time.monotonic() < self._due:
+            return
+        if (self._attempt and not self._attempt.done()) or not all(piece.done() for piece in said.pieces):
+            return
+        if self._window is None or self._window.pieces != len(said.pieces):
+            self._window = _Window(len(said.pieces), said.start)
+        window = self._window
+        if said.end < max(self._heard + _STEP, window.start + _LEAST):
+            return
+        self._heard = said.end
+        samples = listener.read(window.start, said.end)
+        self._attempt = self._tasks.create_task(self._try(listener, said, window, samples), name="interim")
+
+    def stop(self) -> None:
+        if self._attempt:
+            self._attempt.cancel()
+
+    async def _try(self, listener: Listener, said: Open, window: _Window, samples: Samples) -> None:
+        began, agreed = time.monotonic(), self._agreed
+        async with self._gate:
+            closing = len(samples) > _MOST
+            if closing:
+                samples = samples[: _quietest(samples)]
+            piece = Piece(0, len(samples) / RATE, 0, samples)
+            heard = self._recogniser.submit(piece, listener.asked, Urgency.SPEAKING)
+            text = joined((window.before, (await asyncio.wrap_future(heard)).text))
+        took = time.monotonic() - began
+        self._due = began + took * (_SHARE if took < _SLOW else _SLOW_SHARE)
+        if closing:
+            window.before, window.start = text, window.start + len(samples)
+        if self._agreed is agreed and (new := agreed.hear(joined((*(each.result().text for each in said.pieces), text)))):
+            await self._tell(new)
+
+
+def _quietest(samples: Samples) -> int:
+    """Where to part them: the quietest tenth of a second that is neither in the first two seconds nor in the last two."""
+    frame = RATE // 50
+    whole = len(samples) // frame
+    energy = np.square(samples[: whole * frame]).reshape(whole, frame).sum(axis=1)
+    smooth = np.convolve(energy, np.ones(5), "same")
+    first, last = 2 * RATE // frame, whole - 2 * RATE // frame
+    return (first + int(np.argmin(smooth[first:last]))) * frame + frame // 2
