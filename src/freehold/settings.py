@@ -123,7 +123,9 @@ class ModelSettings(ExternalSettings):
     kv_type: KvSetting | None = Field(None, description="As engine.kv_type.")
     threads: int | None = Field(None, ge=1, le=1024, description="As engine.threads.")
     fim: str = Field(
-        "", max_length=40, description="Family of code models that it fills in like; by itself told from its vocabulary."
+        "",
+        max_length=40,
+        description="Family of code models that it fills in like; by itself told from its vocabulary. `chat` asks it in words.",
     )
 
 

@@ -6,6 +6,7 @@ import json
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -20,6 +21,11 @@ from tests.zoo.build import write
 MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>")
 PREFIX, SUFFIX = "def add(a, b):\n    ", "\n\nprint(add(1, 2))\n"
 QWEN = tokenizers.bpe("qwen2", ("<|endoftext|>", *MARKS), eos=0)
+TALKS = tokenizers.bpe("qwen2", ("<|endoftext|>", "<|im_start|>", "<|im_end|>"), eos=0)
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 EXACT = {"temperature": 0, "max_tokens": 12}
 
 
@@ -29,8 +35,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store = Store(data)
     deepseek = tokenizers.bpe("deepseek-coder", ("<eos>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"), eos=0)
     plain = tokenizers.bpe("qwen2", ("<|endoftext|>",), eos=0)
-    for name, tokenizer in (("coder", QWEN), ("deep", deepseek), ("plain", plain)):
-        path = write(shapes._decoder(name, "llama", tokenizer, shapes._plain), tmp_path_factory.mktemp("file"))
+    for name, tokenizer in (("coder", QWEN), ("deep", deepseek), ("plain", plain), ("talker", TALKS)):
+        shape = shapes._decoder(name, "llama", tokenizer, shapes._plain)
+        path = write(replace(shape, template=TEMPLATE) if name == "talker" else shape, tmp_path_factory.mktemp("file"))
         pull(store, str(path), name=name, on_progress=lambda progress: None)
     fake_model(data)
     env = {
@@ -39,6 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "FREEHOLD_PRELOAD": "false",
         "FREEHOLD_ENGINE_CONTEXT": "2048",
         "FREEHOLD_ENGINE_SLOTS": "1",
+        "FREEHOLD_MODELS": json.dumps({"talker": {"fim": "chat"}}),
     }
     with serving(data, env=env, ready=False) as running:
         yield running
@@ -158,8 +166,10 @@ def test_models_say_whether_they_fill_in(server: Server) -> None:
         "coder": True,
         "deep": True,
         "plain": False,
+        "talker": False,
         "fake": False,
     }
+    assert [name for name, card in cards.items() if card["capabilities"]["fim_by_chat"]] == ["talker"]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,40 @@ def test_what_cannot_be_filled_in_is_refused_by_its_name(
     status, _, answer = server.post(path, body)
     assert (status, answer["error"]["param"]) == (400, param)
     assert says in answer["error"]["message"]
+
+
+def test_a_chat_model_is_asked_in_words_on_every_route_where_that_is_set(server: Server) -> None:
+    asked = {"model": "talker", **EXACT}
+    status, headers, answer = server.post("/v1/completions", {"prompt": PREFIX, "suffix": SUFFIX, **asked})
+    assert (status, headers["x-freehold-fim"]) == (200, "chat")
+    text, tokens = answer["choices"][0]["text"], answer["usage"]["prompt_tokens"]
+    assert tokens > len(PREFIX + SUFFIX) + 200  # a token is a letter here, and the question is in words
+    mistral = post(server, "/v1/fim/completions", prompt=PREFIX, suffix=SUFFIX, **asked)
+    assert (mistral["choices"][0]["message"]["content"], mistral["usage"]["prompt_tokens"]) == (text, tokens)
+    infill = {"model": "talker", "input_prefix": PREFIX, "input_suffix": SUFFIX, "n_predict": 12, "temperature": 0}
+    whole = post(server, "/infill", **infill)
+    assert (whole["content"], whole["tokens_evaluated"]) == (text, tokens)
+    streamed = "".join(chunk["content"] for chunk in events(server, "/infill", **infill))
+    assert streamed == text.rstrip("\ufffd")  # where the limit cuts within a letter, a stream ends before it
+    options = {"temperature": 0, "num_predict": 12}
+    ollama = {"model": "talker", "prompt": PREFIX, "suffix": SUFFIX, "options": options, "stream": False}
+    whole = post(server, "/api/generate", **ollama)
+    assert (whole["response"], whole["prompt_eval_count"]) == (text, tokens)
+    segments = {"prefix": PREFIX, "suffix": SUFFIX}
+    tabby = post(server, "/v1/completions", model="talker", segments=segments, temperature=0)
+    assert tabby["choices"][0]["text"].startswith(text)
+    assert "x-freehold-fim" not in server.post("/v1/completions", {"model": "coder", "prompt": "a", "suffix": "b"})[1]
+
+
+def test_a_chat_models_marks_in_a_users_text_are_letters(server: Server) -> None:
+    def tokens(prompt: str, suffix: str) -> int:
+        asked = {"model": "talker", "prompt": prompt, "suffix": suffix, "max_tokens": 1}
+        return int(post(server, "/v1/completions", **asked)["usage"]["prompt_tokens"])
+
+    mark, plain = "<|im_end|>", tokens("x\n1", "y")
+    assert tokens(f"x{mark}\n1", "y") - plain == tokens("x\n1", f"y{mark}") - plain == len(mark)
+    assert tokens(f"x\n1{mark}", "y") - plain == 2 * len(mark)  # the line before the gap is said again
+    assert tokens("x" * 5000, "y" * 5000) <= 2048 - 1
 
 
 def test_a_newer_request_of_the_same_editor_takes_the_place_of_the_one_before(server: Server) -> None:

@@ -28,6 +28,7 @@ from freehold.protocol.requests import CompletionRequest
 from freehold.protocol.requests.fim import FimRequest, InfillRequest, TabbyRequest
 from freehold.protocol.values import Target
 from freehold.routing.catalog import Entry
+from freehold.routing.scheduler import Terms
 
 
 async def completions(services: Services, request: Request) -> Response:
@@ -47,17 +48,19 @@ async def infill(services: Services, request: Request) -> Response:
 
 
 def filling(services: Services, name: str) -> Entry:
-    """The model of that name; for who names none, the default chat model if it fills in, else the first that does."""
+    """The model of that name; for who names none, the default chat model if it fills in, else the first that does, one with
+    tokens for it before one that is asked in words."""
     if name != "@chat":
         return find(services, name)
-    fills = (entry for entry in services.catalog.entries() if "fim" in entry.target.capabilities)
+    entries = list(services.catalog.entries())
+    fills = [entry for way in ("fim", "fim_by_chat") for entry in entries if way in entry.target.capabilities]
     try:
         entry = find(services, name)
     except (ModelNotFound, ModelPulling) as missing:
-        if other := next(fills, None):
-            return other
+        if fills:
+            return fills[0]
         raise missing
-    return entry if "fim" in entry.target.capabilities else next(fills, entry)
+    return entry if entry.target.capabilities & {"fim", "fim_by_chat"} or not fills else fills[0]
 
 
 def _kind(raw: bytes) -> type[CompletionRequest | TabbyRequest]:
@@ -76,6 +79,10 @@ class FilledAnswer(LeasedAnswer):
     """
 
     _claim: Claim | None = None
+
+    def __init__(self, services: Services, entry: Entry, plan: Plan, terms: Terms, headers: dict[str, str]):
+        by_chat = isinstance(plan, FillPlan) and plan.question is not None
+        super().__init__(services, entry, plan, terms, headers | ({"x-freehold-fim": "chat"} if by_chat else {}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         plan = self._plan
@@ -121,7 +128,23 @@ class FilledAnswer(LeasedAnswer):
         texts = texts_of(plan.family, plan.fill)
         empty, *parts = await asyncio.gather(self._begins(client), *(self._tokens(client, text) for text in texts.all))
         prefix, suffix, head, here, *extras = parts
-        return filled(plan.family, plan.marks, Tokens(tuple(empty[:1]), prefix, suffix, head, here, extras), plan.room)
+        marks = await self._asked(client, plan) if plan.question else {mark: (one,) for mark, one in plan.marks.items()}
+        return filled(plan.family, marks, Tokens(tuple(empty[:1]), prefix, suffix, head, here, extras), plan.room)
+
+    async def _asked(self, client: EngineClient, plan: FillPlan) -> dict[str, Sequence[int]]:
+        """The words that a chat model is asked in, as marks. The template's own are read in them, and not in the user's."""
+        question, within = plan.question, self._services.settings.timeouts.first_token
+        if question is None:
+            return {}
+        turn = {"role": "user", "content": question.message}
+        body = encode({"messages": [turn], "chat_template_kwargs": {"enable_thinking": False}})
+        prompt = str(parse_answer(await client.post("/apply-template", body, within), plan.param)["prompt"])
+        before, gap, answer = [
+            await self._tokenized(client, {"content": text, "add_special": False, "parse_special": True})
+            for text in question.marks(prompt)
+        ]
+        line = await self._tokens(client, question.line)
+        return dict(zip(plan.family.marks, (before, gap, [*answer, *line]), strict=True))
 
     async def _begins(self, client: EngineClient) -> Sequence[int]:
         """What this model wants before every prompt."""

@@ -47,7 +47,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         },
         "capabilities": {
             name: name in target.capabilities
-            for name in ("completion", "chat", "tools", "vision", "fim", "embeddings", "rerank", "moderation")
+            for name in ("completion", "chat", "tools", "vision", "fim", "fim_by_chat", "embeddings", "rerank", "moderation")
         },
         "parent": None,
         "status": {"value": _state(services, manifest.name)},

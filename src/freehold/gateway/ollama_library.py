@@ -51,7 +51,7 @@ async def show(services: Services, request: Request) -> Response:
     manifest = entry.manifest
     card = model_card(services, entry)
     template = entry.template
-    if "fim" in entry.target.capabilities:
+    if entry.target.capabilities & {"fim", "fim_by_chat"}:
         template += told.FILLS_IN
     parameters = told.parameter_lines(manifest.sampling, manifest.options.get("context"))
     thinks = bool(entry.target.capabilities & {"thinking", "reasoning_effort"})

@@ -12,6 +12,7 @@ from freehold.fleet.engines import Deployment
 from freehold.fleet.remote import remote_of
 from freehold.hardware.misfit import Misfit
 from freehold.hardware.plan import Plan
+from freehold.protocol.fim.chat import CHAT
 from freehold.protocol.fim.families import family_of
 from freehold.protocol.guards import guard_in
 from freehold.protocol.values import Target
@@ -224,7 +225,9 @@ class Catalog:
         if deployment.projector is not None or (deployment.remote and self._settings.models[manifest.name].vision):
             can.add("vision")
         fim = self._settings.models.get(manifest.name, ModelSettings()).fim
-        if family_of(manifest.facts.marks if manifest.facts else {}, fim) is not None:
+        if fim == CHAT.name and not deployment.remote:
+            can.add("fim_by_chat")
+        elif family_of(manifest.facts.marks if manifest.facts else {}, fim) is not None:
             can.add("fim")
         return frozenset(can)
 

@@ -68,7 +68,7 @@ def asked(kind: Family, fill: Fill, room: int = 10_000, begins: Sequence[int] = 
         ids(texts.here),
         [ids(each) for each in texts.extras],
     )
-    return filled(kind, IDS, tokens, room)
+    return filled(kind, {mark: (number,) for mark, number in IDS.items()}, tokens, room)
 
 
 def spelt(got: Filled) -> str:

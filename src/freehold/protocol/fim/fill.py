@@ -96,14 +96,16 @@ class Filled:
     cut: int
 
 
-def filled(family: Family, marks: Mapping[str, int], tokens: Tokens, room: int) -> Filled:
+def filled(family: Family, marks: Mapping[str, Sequence[int]], tokens: Tokens, room: int) -> Filled:
     """The prompt in at most `room` tokens: what stands next to the gap first, then other pieces whole, from the last on.
+    `marks` are the tokens of each mark.
 
     Raises ContextLengthExceeded when there is no room for a token of the prefix.
     """
-    fixed = len(tokens.begins) + len(family.marks)
+    fixed = len(tokens.begins) + sum(len(marks[mark]) for mark in family.marks)
     apart = family.file and (tokens.here or tokens.extras)
-    here = ([marks[family.file]] if apart else []) + list(tokens.here)
+    file = list(marks[family.file]) if family.file else []
+    here = (file if apart else []) + list(tokens.here)
     left = room - fixed - len(here)
     if left < 1:
         raise ContextLengthExceeded(
@@ -113,10 +115,10 @@ def filled(family: Family, marks: Mapping[str, int], tokens: Tokens, room: int) 
     prefix, suffix = _shared(tokens.prefix, tokens.suffix, left)
     cut = len(tokens.prefix) + len(tokens.suffix) - len(prefix) - len(suffix)
     left -= len(prefix) + len(suffix)
-    head = ([marks[family.repo]] if family.repo and tokens.head else []) + list(tokens.head)
+    head = [*(marks[family.repo] if family.repo and tokens.head else ()), *tokens.head]
     chosen: list[list[int]] = []
     for extra in reversed(tokens.extras):
-        piece = ([marks[family.file]] if family.file else []) + list(extra)
+        piece = [*file, *extra]
         if len(piece) <= left - (len(head) if not chosen else 0):
             left -= len(piece) + (len(head) if not chosen else 0)
             chosen.insert(0, piece)
@@ -125,13 +127,13 @@ def filled(family: Family, marks: Mapping[str, int], tokens: Tokens, room: int) 
 
 
 def _ordered(
-    family: Family, marks: Mapping[str, int], before: Sequence[int], prefix: Sequence[int], suffix: Sequence[int]
+    family: Family, marks: Mapping[str, Sequence[int]], before: Sequence[int], prefix: Sequence[int], suffix: Sequence[int]
 ) -> tuple[int, ...]:
     """Other files stand before all where the family keeps files apart, else at the prefix's beginning."""
     outside, inside = (before, ()) if family.file else ((), before)
-    first = (marks[family.prefix], *inside, *prefix)
-    second = (marks[family.suffix], *suffix)
-    last = (marks[family.middle],) if family.middle else ()
+    first = (*marks[family.prefix], *inside, *prefix)
+    second = (*marks[family.suffix], *suffix)
+    last = tuple(marks[family.middle]) if family.middle else ()
     return (*outside, *first, *second, *last) if family.order == "psm" else (*outside, *second, *first, *last)
 
 

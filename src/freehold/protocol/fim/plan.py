@@ -8,6 +8,7 @@ from typing import Any
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.completions import completion_plan
+from freehold.protocol.fim.chat import CHAT, Question, question
 from freehold.protocol.fim.families import NAMES, Family, family_of
 from freehold.protocol.fim.fill import Extra, Fill, Filled
 from freehold.protocol.fim.shapes import Infill, Joined, Mistral, OpenAI, Shape, Tabby
@@ -24,13 +25,14 @@ _BAN = -100.0
 @dataclass(frozen=True)
 class FillPlan(Plan):
     """A plan that is not complete until the fill's texts are tokens: `finish` takes the prompt and gives the plan that is run.
-    `room` is how many tokens the prompt may have; `warm` says that it is only to be read, and `fields` what the answer to
-    that has."""
+    `room` is how many tokens the prompt may have; `question` is how a model is asked that has no tokens for it; `warm` says
+    that the prompt is only to be read, and `fields` what the answer to that has."""
 
     fill: Fill = field(default_factory=lambda: Fill("", ""))
     family: Family = field(default_factory=lambda: Family("", "", ""))
     marks: Mapping[str, int] = field(default_factory=dict)
     room: int = 0
+    question: Question | None = None
     warm: bool = False
     fields: tuple[str, ...] | None = None
     finish: Callable[[Filled], Plan] = field(default=lambda filled: _unfinished())
@@ -106,14 +108,21 @@ def _plan(
 ) -> FillPlan:
     family = _family(target)
     room = target.context - min(request.limit, target.context // 2)
-    banned = {str(target.marks[mark]): _BAN for mark in family.banned}
-    asked = request.model_copy(update={"suffix": None, "logit_bias": {**banned, **(request.logit_bias or {})}})
+    worded = question(fill) if family is CHAT else None
+    changed: dict[str, Any] = {"suffix": None}
+    if worded is None:
+        banned = {str(target.marks[mark]): _BAN for mark in family.banned}
+        changed["logit_bias"] = {**banned, **(request.logit_bias or {})}
+    else:
+        given = request.stop if "stop" in request.model_fields_set else target.sampling.get("stop")
+        changed["stop"] = [*(given if isinstance(given, list | tuple) else ()), *worded.stops]
+    asked = request.model_copy(update=changed)
 
     def finish(filled: Filled) -> Plan:
         plan = completion_plan(asked.model_copy(update={"prompt": [list(filled.tokens)]}), target)
 
         def joiner(echoed: Sequence[Echoed]) -> Shape:
-            return shape(Joined(plan.joiner(echoed), fill.suffix, filled))
+            return shape(Joined(plan.joiner(echoed), fill.suffix, filled, worded.blanks if worded else ""))
 
         return replace(plan, joiner=joiner, param=param, framing=framing)
 
@@ -125,6 +134,7 @@ def _plan(
         family=family,
         marks=target.marks,
         room=room,
+        question=worded,
         finish=finish,
     )
 
@@ -134,7 +144,7 @@ def _family(target: Target) -> Family:
         raise InvalidRequest(
             f"The model {target.name!r} does not complete text; choose a code model.", param="model", code="invalid_value"
         )
-    family = family_of(target.marks, target.fim)
+    family = CHAT if "fim_by_chat" in target.capabilities else family_of(target.marks, target.fim)
     if family is not None:
         return family
     if target.fim:
@@ -142,7 +152,8 @@ def _family(target: Target) -> Family:
     else:
         reason = "has no tokens for filling in the middle"
     raise InvalidRequest(
-        f"The model {target.name!r} {reason}. Code models have them: freehold models --task fim",
+        f"The model {target.name!r} {reason}. Code models have them: freehold models --task fim. "
+        f'Any chat model can be asked in words instead, where `fim = "{CHAT.name}"` is set for it.',
         param="model",
         code="unsupported_parameter",
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from freehold.errors import FreeholdError
+from freehold.protocol.fim.chat import Begun
 from freehold.protocol.fim.fill import Filled
 from freehold.protocol.fim.overlap import Overlap
 from freehold.protocol.plan import Chunk, Joiner, OpenAIJoiner
@@ -14,13 +15,15 @@ from freehold.protocol.values import Usage
 
 
 class Joined:
-    """OpenAI's text completion of a fill, without what the suffix says anyway. One choice a call."""
+    """OpenAI's text completion of a fill, without what the texts around it say anyway: `blanks` before it, the beginning of
+    `suffix` behind. One choice a call."""
 
-    def __init__(self, completion: Joiner, suffix: str, filled: Filled):
+    def __init__(self, completion: Joiner, suffix: str, filled: Filled, blanks: str = ""):
         self.filled = filled
         self._completion = completion
         self._suffix = suffix
-        self._overlaps: dict[int, Overlap] = {}
+        self._blanks = blanks
+        self._edges: dict[int, tuple[Begun, Overlap]] = {}
 
     @property
     def usage(self) -> Usage:
@@ -33,15 +36,17 @@ class Joined:
     def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         body = self._completion.whole(answers)
         for choice in body["choices"]:
-            overlap = Overlap(self._suffix)
-            choice["text"] = overlap.feed(choice["text"]) + overlap.end()
+            begun, overlap = self._new_edges()
+            choice["text"] = overlap.feed(begun.feed(choice["text"])) + overlap.end()
         return body
 
     def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
-        overlap = self._overlaps.setdefault(call, Overlap(self._suffix))
+        if call not in self._edges:
+            self._edges[call] = self._new_edges()
+        begun, overlap = self._edges[call]
         for made in self._completion.chunk(call, chunk):
             choice = made["choices"][0]
-            choice["text"] = overlap.feed(choice["text"])
+            choice["text"] = overlap.feed(begun.feed(choice["text"]))
             if choice["finish_reason"] is not None:
                 choice["text"] += overlap.end()
             if choice["text"] or choice["finish_reason"] is not None:
@@ -49,6 +54,9 @@ class Joined:
 
     def closing(self) -> Iterable[Chunk]:
         return self._completion.closing()
+
+    def _new_edges(self) -> tuple[Begun, Overlap]:
+        return Begun(self._blanks), Overlap(self._suffix)
 
 
 class OpenAI(OpenAIJoiner):

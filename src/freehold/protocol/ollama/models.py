@@ -41,7 +41,10 @@ FILLS_IN = "{#- /api/generate fills in before a .Suffix -#}"
 
 
 def capabilities(able: Mapping[str, bool], thinks: bool) -> list[str]:
-    names = (("chat", "completion"), ("tools", "tools"), ("vision", "vision"), ("embeddings", "embedding"), ("fim", "insert"))
+    names = (
+        *(("chat", "completion"), ("tools", "tools"), ("vision", "vision"), ("embeddings", "embedding")),
+        *(("fim", "insert"), ("fim_by_chat", "insert")),
+    )
     return [*(theirs for ours, theirs in names if able.get(ours)), *(["thinking"] if thinks else [])]
 
 
