@@ -136,7 +136,7 @@ def test_a_folder_is_copied_and_named_after_itself(tmp_path: Path) -> None:
 
 def test_a_folder_without_an_index_is_no_pipeline(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadModelFile, match=r"has no model_index\.json"):
+    with pytest.raises(BadModelFile, match=r"neither a model_index\.json"):
         pull(Store(tmp_path / "data"), str(tmp_path / "empty"), on_progress=lambda progress: None)
 
 

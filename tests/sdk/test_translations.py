@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from freehold.store.pull import pull
 from freehold.store.store import Store
 from tests.conftest import fake_model, serving
 from tests.speech import clip
@@ -18,9 +19,16 @@ from tests.workers import ears
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     data = tmp_path_factory.mktemp("ears")
     fake_model(data)
-    for name, build, languages in (("whisper", ears.whisper, ("de", "en")), ("transducer", ears.transducer, ("en",))):
+    for name, build, languages in (
+        ("whisper", ears.whisper, ("de", "en")),
+        ("transducer", ears.transducer, ("en",)),
+    ):
         folder = tmp_path_factory.mktemp(name)
         ears.install(Store(data), f"{name}:tiny", name, build(folder), folder, languages)
+    folder = tmp_path_factory.mktemp("own") / "streaming"
+    folder.mkdir()
+    ears.streaming(folder)
+    pull(Store(data), str(folder), on_progress=lambda progress: None)
     env = {f"FREEHOLD_DEFAULT_{task}": "fake" for task in ("CHAT", "EMBEDDING")}
     env["FREEHOLD_DEFAULT_TRANSCRIPTION"] = "whisper:tiny"
     with serving(data, env=env) as server, openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
@@ -57,15 +65,16 @@ def test_whisper_is_told_the_language_or_finds_it(client: openai.OpenAI, sound: 
         heard(language="fr")
 
 
-def test_a_model_that_times_its_words_tells_them(client: openai.OpenAI, sound: bytes) -> None:
+@pytest.mark.parametrize(("model", "least"), [("transducer:tiny", 20), ("streaming", 8)])
+def test_a_model_that_times_its_words_tells_them(client: openai.OpenAI, sound: bytes, model: str, least: int) -> None:
     answer = client.audio.transcriptions.create(
-        model="transducer:tiny",
+        model=model,
         file=("a.wav", sound),
         response_format="verbose_json",
         timestamp_granularities=["word", "segment"],
     )
     starts = [word.start for word in answer.words or ()]
-    assert len(starts) >= 20
+    assert len(starts) >= least
     assert starts == sorted(starts)
     assert all(0 <= word.start < word.end <= 10 for word in answer.words or ())
     assert " ".join(word.word for word in answer.words or ()) == answer.text

@@ -133,39 +133,89 @@ def transducer(folder: Path) -> dict[str, str]:
     inputs = [_value("x", FLOAT, [1, None, 80]), _value("x_lens", INT64, [1])]
     outputs = [_value("encoder_out", FLOAT, [1, None, 1]), _value("encoder_out_lens", INT64, [1])]
     _save(folder / "encoder.onnx", nodes, inputs, outputs, constants, {"model_type": "zipformer2"})
-    decoder = [
+    _decoder(folder, 3)
+    # A blank but for the first of six frames, which is a word.
+    _joiner(folder, np.array([[1.0, 0.0, 0.0]], np.float32), np.array([[0.0, 0.5, 0.0]], np.float32))
+    (folder / "tokens.txt").write_text("<blk> 0\n▁tick 1\n<unk> 2\n", encoding="utf-8")
+    return {role: f"{role}.onnx" for role in ("encoder", "decoder", "joiner")} | {"tokens": "tokens.txt"}
+
+
+def _decoder(folder: Path, tokens: int) -> None:
+    """A transducer's, which is not listened to."""
+    nodes = [
         helper.make_node("Cast", ["y"], ["last"], to=FLOAT),
         helper.make_node("ReduceMean", ["last"], ["decoder_out"], axes=[1], keepdims=1),
     ]
-    _save(
-        folder / "decoder.onnx",
-        decoder,
-        [_value("y", INT64, [None, 2])],
-        [_value("decoder_out", FLOAT, [None, 1])],
-        {},
-        {"context_size": 2, "vocab_size": 3},
-    )
-    # A blank but for the first of six frames, which is a word.
-    joiner = [
+    inputs, outputs = [_value("y", INT64, [None, 2])], [_value("decoder_out", FLOAT, [None, 1])]
+    _save(folder / "decoder.onnx", nodes, inputs, outputs, {}, {"context_size": 2, "vocab_size": tokens})
+
+
+def _joiner(folder: Path, weight: np.ndarray, bias: np.ndarray) -> None:
+    """A transducer's: logits that are linear in the encoder's number."""
+    nodes = [
         helper.make_node("Mul", ["decoder_out", "naught"], ["ignored"]),
-        helper.make_node("Add", ["encoder_out", "ignored"], ["phase"]),
-        helper.make_node("Mul", ["phase", "weight"], ["scaled"]),
+        helper.make_node("Add", ["encoder_out", "ignored"], ["number"]),
+        helper.make_node("Mul", ["number", "weight"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["logit"]),
     ]
-    parts = {
-        "naught": np.array(0, np.float32),
-        "weight": np.array([[1.0, 0.0, 0.0]], np.float32),
-        "bias": np.array([[0.0, 0.5, 0.0]], np.float32),
+    inputs = [_value("encoder_out", FLOAT, [None, 1]), _value("decoder_out", FLOAT, [None, 1])]
+    outputs = [_value("logit", FLOAT, [None, weight.shape[1]])]
+    constants = {"naught": np.array(0, np.float32), "weight": weight, "bias": bias}
+    _save(folder / "joiner.onnx", nodes, inputs, outputs, constants, {"joiner_dim": 1})
+
+
+def streaming(folder: Path) -> dict[str, str]:
+    """The files of a streaming Zipformer by their roles: a word for each chunk of sound (0.32 seconds), which says what place
+    it has in its stream."""
+    layer = {  # the state of its only layer, of the shapes that sherpa-onnx makes of the metadata
+        "key": [4, 1, 4],
+        "nonlin_attn": [1, 1, 4, 3],
+        "val1": [4, 1, 4],
+        "val2": [4, 1, 4],
+        "conv1": [1, 4, 1],
+        "conv2": [1, 4, 1],
+        "embed": [1, 128, 3, 19],
     }
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["level"], axes=[1, 2], keepdims=1),
+        helper.make_node("Greater", ["level", "quiet"], ["loud"]),
+        helper.make_node("Cast", ["loud"], ["sound"], to=FLOAT),
+        helper.make_node("Mod", ["processed_lens", "words"], ["place"]),
+        helper.make_node("Add", ["place", "one"], ["number"]),
+        helper.make_node("Cast", ["number"], ["word"], to=FLOAT),
+        helper.make_node("Mul", ["sound", "word"], ["encoder_out"]),
+        helper.make_node("Add", ["processed_lens", "one"], ["new_processed_lens"]),
+        *(helper.make_node("Identity", [name], [f"new_{name}"]) for name in layer),
+    ]
+    states = [_value(name, FLOAT, shape) for name, shape in layer.items()]
     _save(
-        folder / "joiner.onnx",
-        joiner,
-        [_value("encoder_out", FLOAT, [None, 1]), _value("decoder_out", FLOAT, [None, 1])],
-        [_value("logit", FLOAT, [None, 3])],
-        parts,
-        {"joiner_dim": 1},
+        folder / "encoder.onnx",
+        nodes,
+        [_value("x", FLOAT, [1, 45, 80]), *states, _value("processed_lens", INT64, [1])],
+        [
+            _value("encoder_out", FLOAT, [1, 1, 1]),
+            *(_value(f"new_{name}", FLOAT, shape) for name, shape in layer.items()),
+            _value("new_processed_lens", INT64, [1]),
+        ],
+        {"quiet": np.array(-9, np.float32), "words": np.array(3, np.int64), "one": np.array(1, np.int64)},
+        {
+            "model_type": "zipformer2",
+            "encoder_dims": 4,
+            "query_head_dims": 4,
+            "value_head_dims": 4,
+            "num_heads": 1,
+            "num_encoder_layers": 1,
+            "cnn_module_kernels": 3,
+            "left_context_len": 4,
+            "T": 45,
+            "decode_chunk_len": 32,
+        },
     )
-    (folder / "tokens.txt").write_text("<blk> 0\n▁tick 1\n<unk> 2\n", encoding="utf-8")
+    _decoder(folder, 5)
+    # The number that the encoder gives is the token's: the logits are largest there, with 0 for a blank.
+    numbers = np.arange(5, dtype=np.float32).reshape(1, 5)
+    _joiner(folder, 2 * numbers, -(numbers**2))
+    (folder / "tokens.txt").write_text("<blk> 0\n▁one 1\n▁two 2\n▁three 3\n<unk> 4\n", encoding="utf-8")
     return {role: f"{role}.onnx" for role in ("encoder", "decoder", "joiner")} | {"tokens": "tokens.txt"}
 
 

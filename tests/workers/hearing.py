@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,20 @@ def hearing(data: Path, folder: Path, threads: int = 2, **options: Any) -> Itera
     """The socket of a worker with the starter model; `options` are added to its own."""
     store = Store(data)
     manifest = store.get(HEARS) if store.has(HEARS) else pull(store, HEARS, on_progress=lambda progress: None)
+    with running(store.folder(manifest), {**manifest.options, **options}, folder, threads) as socket:
+        yield socket
+
+
+@contextlib.contextmanager
+def running(model: Path, options: Mapping[str, Any], folder: Path, threads: int = 2) -> Iterator[Path]:
+    """The socket of a worker with the model whose files lie there."""
     socket = folder / "worker.sock"
     config = {
-        "name": HEARS,
+        "name": "model",
         "socket": str(socket),
-        "engine": manifest.engine,
-        "folder": str(store.folder(manifest)),
-        "options": {**manifest.options, **options},
+        "engine": "sherpa-onnx",
+        "folder": str(model),
+        "options": options,
         "threads": threads,
     }
     command = [

@@ -18,13 +18,16 @@ _MOST_PROPERTIES, _LONGEST = 256, 1 << 20  # of a file, and bytes of each
 _BYTES = 2  # the wire type of what has a length
 
 
-def onnx_properties(path: Path) -> dict[str, str]:
-    """The properties by name. Raises BadModelFile for what is no ONNX file."""
+def onnx_properties(path: Path, name: str = "") -> dict[str, str]:
+    """The properties by name; `name` is what the file is called, where its path does not tell. Raises BadModelFile for what is
+    no ONNX file."""
     try:
         with path.open("rb") as file:
             return _properties(file, path.stat().st_size)
     except ValueError as error:
-        raise BadModelFile(f"{path.name} is not a sound ONNX file: {error}.", "Get it again, from where it came.") from None
+        raise BadModelFile(
+            f"{name or path.name} is not a sound ONNX file: {error}.", "Get it again, from where it came."
+        ) from None
 
 
 def _properties(file: BinaryIO, size: int) -> dict[str, str]:

@@ -30,6 +30,7 @@ class Agreement:
 
     def __init__(self) -> None:
         self._told: list[str] = []
+        self._text = ""
         self._before: list[str] = []
 
     def hear(self, hypothesis: str) -> str:
@@ -46,14 +47,24 @@ class Agreement:
         if agreed <= known:
             return ""
         self._told += keys[known:agreed]
-        return hypothesis[words[known - 1].end if known else 0 : words[agreed - 1].end]
+        new = hypothesis[words[known - 1].end if known else 0 : words[agreed - 1].end]
+        self._text += new
+        return new
+
+    def follow(self, text: str) -> str:
+        """What is new in a text that only grows, and is sure as it is."""
+        new = self.rest(text)
+        self._text += new
+        self._told = [word.key for word in _words(self._text)]
+        return new
 
     def rest(self, text: str) -> str:
         """What of the final text has not been told. With what was told it makes the text, where no word has changed since."""
+        if text.startswith(self._text):
+            return text[len(self._text) :]
         words = _words(text)
         known = self._place([word.key for word in words])
-        rest = text[words[known - 1].end if known else 0 :]
-        return rest if known < len(words) or self._told else text
+        return text[words[known - 1].end if known else 0 :]
 
     def _place(self, keys: Sequence[str]) -> int:
         """How many of these words have been told, in these words or in others."""

@@ -114,7 +114,8 @@ class Cutter:
         return Piece(group.start / RATE, group.end / RATE, start / RATE, self._tape.read(start, end))
 
     def _padding(self, group: Span) -> int:
-        room = (_MOST - (group.end - group.start) / RATE) / 2
+        most = max(_MOST, self._cut.longest + _MOST - LONGEST)
+        room = (most - (group.end - group.start) / RATE) / 2
         return int(max(0.0, min(self._cut.padding, room)) * RATE)
 
     def _from(self, group: Span, padding: int) -> int:

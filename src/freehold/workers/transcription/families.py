@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from freehold.workers.transcription.cutting import LONGEST
+from freehold.workers.transcription.decode import RATE
+from freehold.workers.transcription.vad import Samples
 
+_TAIL = RATE // 2  # samples of silence that a streaming model needs after a last word
 Loader = Callable[[Mapping[str, str], int], Any]
 
 
@@ -26,7 +31,8 @@ class Asked:
 class Family:
     """`files` are the roles that its loader needs; `longest` are the seconds that a piece may have. `parallel` is whether one
     model may be used by several threads at once; `timed` whether it tells when each token was said; `translates` whether it
-    can put what was said into English, `chooses` whether it can be told the language.
+    can put what was said into English, `chooses` whether it can be told the language; `streaming` whether it hears as it is
+    spoken to.
     """
 
     load: Loader
@@ -36,15 +42,27 @@ class Family:
     timed: bool = False
     translates: bool = False
     chooses: bool = False
+    streaming: bool = False
 
 
-def _made_by(name: str, **options: Any) -> Loader:
+class Heard(NamedTuple):
+    """What an engine tells of samples: tokens, where each begins and how long it is, in seconds, as far as it knows; and the
+    language."""
+
+    text: str
+    tokens: Sequence[str] = ()
+    starts: Sequence[float] = ()
+    lengths: Sequence[float] = ()
+    language: str = ""
+
+
+def _made_by(name: str, *, engine: str = "OfflineRecognizer", **options: Any) -> Loader:
     """By sherpa-onnx's own way to make that kind, whose parameters have the names of the files' roles."""
 
     def load(files: Mapping[str, str], threads: int) -> Any:
         import sherpa_onnx
 
-        return getattr(sherpa_onnx.OfflineRecognizer, name)(**files, num_threads=threads, **options)
+        return getattr(getattr(sherpa_onnx, engine), name)(**files, num_threads=threads, **options)
 
     return load
 
@@ -72,6 +90,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
         "nemo": Family(_made_by("from_transducer", model_type="nemo_transducer"), _TRANSDUCER, timed=True),
         "transducer": Family(_made_by("from_transducer"), _TRANSDUCER, timed=True),
+        # Its memory does not grow with what it hears, so its pieces are cut only to bound what is kept of them.
+        "streaming-transducer": Family(
+            _made_by("from_transducer", engine="OnlineRecognizer"), _TRANSDUCER, longest=60.0, timed=True, streaming=True
+        ),
         "sense-voice": Family(_made_by("from_sense_voice", use_itn=True), ("model", "tokens"), timed=True),
         "paraformer": Family(_paraformer, ("model", "tokens"), timed=True),
     }
@@ -95,8 +117,19 @@ class Model:
         """The one that it knows; "" where it may be any of several."""
         return self.languages[0] if len(self.languages) == 1 else ""
 
-    def decode(self, stream: Any, asked: Asked) -> None:
-        """Recognises what the stream holds."""
+    def recognise(self, samples: Samples, asked: Asked) -> Heard:
+        """What is said in samples at 16 kHz."""
+        if self.family.streaming:
+            stream = Stream(self.engine)
+            stream.feed(samples)
+            return stream.finish()
+        stream = self.engine.create_stream()
+        stream.accept_waveform(RATE, samples)
+        self._decode(stream, asked)
+        found = stream.result
+        return Heard(found.text, found.tokens, found.timestamps, getattr(found, "durations", ()), found.lang.strip("<|>"))
+
+    def _decode(self, stream: Any, asked: Asked) -> None:
         if self.family.parallel:
             self.engine.decode_stream(stream)
             return
@@ -107,6 +140,30 @@ class Model:
                 config.model_config.whisper.task = "translate" if asked.translate else "transcribe"
                 self.engine.recognizer.set_config(config)
             self.engine.decode_stream(stream)
+
+
+class Stream:
+    """Something that a streaming model hears as it comes. For one thread at a time."""
+
+    def __init__(self, engine: Any):
+        self._engine = engine
+        self._stream = engine.create_stream()
+
+    def feed(self, samples: Samples) -> str:
+        """All that was heard until now. What was heard once stays as it is."""
+        if len(samples):
+            self._stream.accept_waveform(RATE, samples)
+        while self._engine.is_ready(self._stream):
+            self._engine.decode_stream(self._stream)
+        return str(self._engine.get_result(self._stream))
+
+    def finish(self) -> Heard:
+        """The end; nothing can be fed afterwards."""
+        self._stream.accept_waveform(RATE, np.zeros(_TAIL, np.float32))
+        self._stream.input_finished()
+        self.feed(np.zeros(0, np.float32))
+        found = self._engine.get_result_all(self._stream)
+        return Heard(found.text, found.tokens, found.timestamps)
 
 
 def load(folder: Path, options: Mapping[str, Any], threads: int) -> Model:

@@ -7,16 +7,18 @@ and the words on which two such attempts agree are told.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from freehold.protocol.transcripts import joined
+from freehold.protocol.transcripts import Segment, joined
 from freehold.workers.transcription.agreement import Agreement
 from freehold.workers.transcription.cutting import Piece
 from freehold.workers.transcription.decode import RATE
+from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.listener import Listener, Open
 from freehold.workers.transcription.recognise import Recogniser
 from freehold.workers.transcription.threads import Urgency
@@ -58,6 +60,10 @@ class Interim:
         self._due = 0.0  # of the monotonic clock
         self._begin()
 
+    def submit(self, piece: Piece, asked: Asked) -> concurrent.futures.Future[Segment]:
+        """Begins to recognise a piece that is complete."""
+        return self._recogniser.submit(piece, asked, Urgency.SPOKEN)
+
     def restart(self) -> Agreement:
         """Begins with another turn. Gives what was told of the last one."""
         agreed = self._agreed
@@ -71,7 +77,7 @@ class Interim:
 
     def offer(self, listener: Listener) -> None:
         """More was said; an attempt begins if it is time for one."""
-        said = listener.open
+        said = listener.open if listener.deltas else None
         if said is None or self._gate.locked() or time.monotonic() < self._due:
             return
         if (self._attempt and not self._attempt.done()) or not all(piece.done() for piece in said.pieces):

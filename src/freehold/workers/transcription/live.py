@@ -29,7 +29,7 @@ from freehold.workers.transcription.agreement import Agreement
 from freehold.workers.transcription.interim import Interim
 from freehold.workers.transcription.listener import Event, Listener, Turn
 from freehold.workers.transcription.recognise import Recogniser
-from freehold.workers.transcription.threads import Urgency
+from freehold.workers.transcription.streamed import Streamed
 
 _WAITING = 8  # turns that wait to be recognised, before the client is made to wait
 
@@ -54,8 +54,12 @@ class _Client:
     def __init__(self, recogniser: Recogniser, gate: asyncio.Semaphore, socket: WebSocket, tasks: asyncio.TaskGroup):
         self._model = recogniser.model
         self._socket = socket
-        self._listener = Listener(lambda piece, asked: recogniser.submit(piece, asked, Urgency.SPOKEN), self._model.longest)
-        self._interim = Interim(recogniser, gate, self._delta, tasks)
+        self._ear: Interim | Streamed
+        if self._model.family.streaming:
+            self._ear = Streamed(recogniser, self._delta, tasks)
+        else:
+            self._ear = Interim(recogniser, gate, self._delta, tasks)
+        self._listener = Listener(self._ear.submit, self._model.longest)
         self._turns: asyncio.Queue[tuple[Turn, Agreement]] = asyncio.Queue(_WAITING)
         self._waiting = 0  # turns that have ended and are not completed
         self._tasks = tasks
@@ -68,7 +72,7 @@ class _Client:
                 await self._take(message)
         finally:
             telling.cancel()
-            self._interim.stop()
+            self._ear.stop()
 
     async def _take(self, message: Mapping[str, Any]) -> None:
         try:
@@ -76,14 +80,14 @@ class _Client:
         except Refused as error:
             told = {"message": error.message, "param": error.param, "code": error.code}
             events, turn = [{"type": "error", **told}], None
-        agreed = self._interim.restart() if turn is not None else None
+        agreed = self._ear.restart() if turn is not None else None
         for event in events:
             await self._send(event)
         if turn is not None and agreed is not None:
             self._waiting += 1
             await self._turns.put((turn, agreed))
-        elif self._listener.deltas and not self._waiting:
-            self._interim.offer(self._listener)
+        elif not self._waiting:
+            self._ear.offer(self._listener)
 
     async def _heard(self, message: Mapping[str, Any]) -> tuple[list[Event], Turn | None]:
         if (data := message.get("bytes")) is not None:
@@ -93,13 +97,13 @@ class _Client:
             case "session.update" if isinstance(asked.get("session"), dict):
                 self._check(asked["session"].get("language"))
                 await asyncio.to_thread(self._listener.update, asked["session"])
-                self._interim.restart()
+                self._ear.restart()
                 return [{"type": "session.updated"}], None
             case "commit":
                 return await asyncio.to_thread(self._listener.commit)
             case "clear":
                 self._listener.clear()
-                self._interim.restart()
+                self._ear.restart()
                 return [{"type": "cleared"}], None
         raise Refused("A frame is of type session.update (with a session), commit or clear.", param="type")
 
@@ -117,13 +121,12 @@ class _Client:
         while True:
             turn, agreed = await self._turns.get()
             completed = await turn.completed()
-            if self._listener.deltas:
-                await self._delta(agreed.rest(completed["text"]))
+            await self._delta(agreed.rest(completed["text"]))
             await self._send(completed)
             self._waiting -= 1
 
     async def _delta(self, text: str) -> None:
-        if text:
+        if text and self._listener.deltas:
             await self._send({"type": "delta", "text": text})
 
     async def _send(self, event: Event) -> None:

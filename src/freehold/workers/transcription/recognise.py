@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from freehold.workers.transcription.threads import Threads, Urgency
 _WORD = ("▁", " ")  # what a token begins with that begins a word (SentencePiece, and BPE of bytes)
 _GOES_ON = "@@"  # what a token ends with whose word goes on (subword-nmt's BPE)
 _ANYTHING = Asked()
+T = TypeVar("T")
 
 
 class Recogniser:
@@ -29,7 +31,11 @@ class Recogniser:
     def submit(
         self, piece: Piece, asked: Asked = _ANYTHING, urgency: Urgency = Urgency.FILE
     ) -> concurrent.futures.Future[Segment]:
-        return self._threads.submit(urgency, lambda: self._recognise(piece, asked))
+        return self.run(urgency, lambda: self._recognise(piece, asked))
+
+    def run(self, urgency: Urgency, work: Callable[[], T]) -> concurrent.futures.Future[T]:
+        """On one of the threads."""
+        return self._threads.submit(urgency, work)
 
     def warm(self) -> None:
         """One second of faint noise, recognised: the engine's whole way. Raises what the engine raises."""
@@ -37,14 +43,11 @@ class Recogniser:
         self.submit(Piece(0, 1, 0, noise)).result()
 
     def _recognise(self, piece: Piece, asked: Asked) -> Segment:
-        stream = self.model.engine.create_stream()
-        stream.accept_waveform(RATE, piece.samples)
-        self.model.decode(stream, asked)
-        result = stream.result
+        heard = self.model.recognise(piece.samples, asked)
         words: tuple[Word, ...] = ()
         if self.model.family.timed:
-            words = words_of(result.tokens, result.timestamps, getattr(result, "durations", ()), piece)
-        return Segment(result.text.strip(), piece.start, piece.end, words, result.lang.strip("<|>"))
+            words = words_of(heard.tokens, heard.starts, heard.lengths, piece)
+        return Segment(heard.text.strip(), piece.start, piece.end, words, heard.language)
 
 
 def words_of(tokens: Sequence[str], starts: Sequence[float], lengths: Sequence[float], piece: Piece) -> tuple[Word, ...]:
