@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "protocol": {"errors", "units"},
     "errors": set(),
     "aliases": set(),
-    "external": set(),
+    "external": {"units"},
     "settings": {"aliases", "errors", "external", "units"},
     "units": set(),
     "telemetry": {"errors"},

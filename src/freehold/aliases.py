@@ -1,9 +1,20 @@
-"""The names that OpenAI's and Anthropic's own models have, and which default model of this server each stands for."""
+"""What may be a model's name; the names that OpenAI's and Anthropic's own models have, and which default model of this server
+each stands for."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
+
+LONGEST = 200
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:[/:][A-Za-z0-9][A-Za-z0-9._-]*)*")
+
+
+def is_name(name: str) -> bool:
+    """Whether that is words of letters, digits, `.`, `_` and `-`, joined by `/` or `:`, and no path."""
+    return len(name) <= LONGEST and _NAME.fullmatch(name) is not None and ".." not in name
+
 
 CHAT_ALIASES = (
     "gpt-5.2",

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from freehold.aliases import BUILT_IN, RERANK_DEFAULT
+from freehold.aliases import BUILT_IN, RERANK_DEFAULT, is_name
 from freehold.errors import SettingsError
 from freehold.external import ExternalSettings
 from freehold.units import bytes_in, seconds_in
@@ -261,6 +261,16 @@ class Settings(_Section):
     sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()
 
+    @field_validator("models")
+    @classmethod
+    def _named(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        for name, own in models.items():
+            if own.engine is not None and not is_name(name):
+                raise ValueError(
+                    f"{name[:100]!a} is no model's name: letters, digits, '.', '_' and '-', in parts joined by ':' or '/'"
+                )
+        return models
+
     @property
     def defaults(self) -> Mapping[str, str]:
         """The default models, by the names that aliases call them."""
@@ -370,13 +380,21 @@ def _explained(error: ValidationError, given: Mapping[str, _Given]) -> SettingsE
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     item = given.get(key) or given.get(key.rpartition(".")[0])
-    shown = "***" if key == "api_key" else repr(first["input"])
     source = f", from {item.source}" if item else ""
     if first["type"] == "extra_forbidden":
         return SettingsError(f"There is no setting {key!r}{source}.", "docs/settings.md lists them all.")
+    why = first["msg"].removeprefix("Value error, ")
     return SettingsError(
-        f"The setting {key} = {shown}{source} is not valid: {first['msg'].lower()}.", "docs/settings.md tells more."
+        f"The setting {key}{_shown(key, first['input'])}{source} is not valid: {why[:1].lower()}{why[1:]}.",
+        "docs/settings.md tells more.",
     )
+
+
+def _shown(key: str, value: Any) -> str:
+    """What is wrong, without what could be a key: one may stand in an address, or anywhere in a whole table."""
+    if isinstance(value, Mapping | list | tuple):
+        return ""
+    return " = ***" if key.rpartition(".")[2] in ("api_key", "url") or ".env." in key else f" = {value!r}"
 
 
 def markdown() -> str:

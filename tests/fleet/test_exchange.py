@@ -146,7 +146,7 @@ async def test_silence_is_a_timeout_and_noise_is_not(tmp_path: Path) -> None:
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_whatever_bytes_come_end_in_an_answer_or_an_error(pieces: list[bytes]) -> None:
     async def feed() -> None:
-        exchange = Exchange(b"")
+        exchange = Exchange(b"", Path("s"))
         for piece in (OK, *pieces):
             exchange.data_received(piece)
         exchange.connection_lost(None)

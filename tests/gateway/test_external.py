@@ -134,11 +134,11 @@ def test_it_is_listed_with_the_context_that_it_tells_and_takes_no_memory(here: S
 @pytest.mark.parametrize(
     ("model", "word"),
     [
-        ("keyless", "does not take the key"),
+        ("keyless", "wants a key"),
         ("unset", "NO_SUCH_KEY"),
         ("missing", "serves theirs, vectors, and not missing"),
-        ("nowhere", "nothing answers"),
-        ("insecure", "nothing answers"),
+        ("nowhere", "nothing listens there"),
+        ("insecure", "does not speak TLS"),
     ],
 )
 def test_one_that_cannot_be_used_says_why_and_never_its_key(here: Server, model: str, word: str) -> None:
@@ -152,12 +152,19 @@ def test_one_that_cannot_be_used_says_why_and_never_its_key(here: Server, model:
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "grammar": "root ::= [a-z]"}, "grammar"),
-        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "mirostat": 1}, "mirostat"),
         ("/tokenize", {"content": "a"}, "model"),
+        ("/v1/completions", {"prompt": "a", "logprobs": 1}, "logprobs"),
+        ("/v1/completions", {"prompt": "a", "suffix": "b"}, "model"),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": "a"}], "reasoning_effort": "high"},
+            "reasoning_effort",
+        ),
     ],
 )
-def test_what_only_llama_cpp_can_do_is_refused_by_name(here: Server, path: str, body: dict[str, Any], param: str) -> None:
+def test_what_cannot_be_asked_of_an_engine_elsewhere_is_refused_by_name(
+    here: Server, path: str, body: dict[str, Any], param: str
+) -> None:
     status, _, answer = here.post(path, {"model": "theirs", **body})
     assert (status, answer["error"]["param"]) == (400, param), answer
 

@@ -62,6 +62,20 @@ def from_manifest(manifest: Manifest) -> Row:
     )
 
 
+def external(session: Session) -> dict[str, Row]:
+    """The models of engines elsewhere that the settings name, which is all that can be told of them without a server."""
+    from freehold.fleet.remote import remote_of
+
+    named = {name: own for name, own in session.settings.models.items() if own.engine == "external"}
+    return {
+        name: Row(
+            *(name, own.task, 0, "", own.context or 0, 0, "", remote_of(own).shown, "", 0),
+            status=f"at {remote_of(own).shown}" if own.url else "started when asked for",
+        )
+        for name, own in named.items()
+    }
+
+
 def from_card(card: Any) -> Row:
     """From what /v1/models says of it; a server of another kind says less."""
     meta = card.get("meta") or {}
@@ -77,12 +91,17 @@ def from_card(card: Any) -> Row:
         source=str(card.get("source") or ""),
         description=str(card.get("description") or ""),
         created=int(card.get("created") or 0),
-        status=str((card.get("status") or {}).get("value") or ""),
+        status=", ".join(map(str, filter(None, ((card.get("status") or {}).get("value"), _away(card))))),
         aliases=tuple(map(str, card.get("aliases") or ())),
         system=str(card.get("system") or ""),
         notes=tuple(map(str, card.get("notes") or ())),
         tuned=str(card.get("tuned") or ""),
     )
+
+
+def _away(card: Any) -> str:
+    """Where a model is that is not on that machine."""
+    return f"at {card['source']}" if card.get("engine") == "external" and card.get("source") != "here" else ""
 
 
 @click.command(
@@ -102,7 +121,8 @@ def list_(session: Session, everything: bool, as_json: bool) -> None:
         rows = [from_card(card) for card in server.models(everything)]
     else:
         found, problems = session.found.all() if everything and session.settings.sources.found else ([], [])
-        rows = [from_manifest(manifest) for manifest in (*session.store.list(), *found)]
+        away = external(session)
+        rows = [*away.values(), *(from_manifest(each) for each in (*session.store.list(), *found) if each.name not in away)]
         for problem in (*session.store.problems(), *problems):
             warn(str(problem))
     if as_json:
@@ -119,7 +139,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.task,
         count_of(row.parameters) if row.parameters else "",
         row.quantization,
-        megabytes(row.size),
+        megabytes(row.size) if row.size else "",
         row.status or "on disk",
     )
 
@@ -152,10 +172,10 @@ def show(session: Session, model: str, as_json: bool) -> None:
             "parameters": count_of(row.parameters) if row.parameters else "",
             "format": row.quantization,
             "context": f"{row.context:,} tokens" if row.context else "",
-            "size": megabytes(row.size),
+            "size": megabytes(row.size) if row.size else "",
             "license": row.license,
             "source": row.source,
-            "installed": f"{datetime.datetime.fromtimestamp(row.created, datetime.UTC):%Y-%m-%d %H:%M} UTC",
+            "installed": _day(row.created),
             "status": row.status,
             "stands for": ", ".join(row.aliases),
             "tuned": f"on {row.tuned}" if row.tuned else "",
@@ -165,10 +185,16 @@ def show(session: Session, model: str, as_json: bool) -> None:
     )
 
 
+def _day(created: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(created, datetime.UTC):%Y-%m-%d %H:%M} UTC" if created else ""
+
+
 def _installed(session: Session, model: str) -> Row:
     server = session.server_if_any()
     if server is not None:
         return from_card(server.model(model))
+    if model in (away := external(session)):
+        return away[model]
     manifest = session.manifest(model)
     return replace(from_manifest(manifest), tuned=_tuned(session, manifest))
 

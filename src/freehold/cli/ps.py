@@ -48,8 +48,13 @@ def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
         gibibytes(memory) if memory else "",
         str(worker["pid"] or ""),
         duration(up) if up is not None else "",
-        str(worker["sandbox"].get("network", "")),
+        _network(worker["sandbox"]),
     )
+
+
+def _network(sandbox: dict[str, Any]) -> str:
+    """How a worker is confined; of an engine elsewhere, where requests go."""
+    return f"{sandbox.get('network', '')}{' (public)' if sandbox.get('public') else ''}"
 
 
 def _state(worker: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.errors import FreeholdError, ModelFailed, StartError, StoreError
+from freehold.errors import FreeholdError, StartError, StoreError
 from freehold.settings import Settings, load
 from freehold.telemetry import configure_logging
 
@@ -76,7 +76,7 @@ def _prepare_folder(folder: Path) -> None:
         trouble = f"The data folder {folder} cannot be written: {error.strerror}."
         if not (folder / "models" / "manifests").is_dir():
             raise StartError(trouble, "Choose another with --data-dir, or free its disk.") from None
-        print(f"warning: {trouble} Its models are served; none can be pulled or removed.", file=sys.stderr, flush=True)
+        _warn(f"{trouble} Its models are served; none can be pulled or removed.")
 
 
 def _run(settings: Settings, listeners: list[socket.socket], read: Callable[[], Settings]) -> None:
@@ -110,25 +110,63 @@ async def _start_models(services: Services, base: str) -> None:
     if settings.state.url is not None and not settings.state.url.get_secret_value().startswith("sqlite:"):
         await services.state.run(lambda database, connection: None)  # what is wrong with it is said now
     _say(f"Freehold is listening on {base}")
+    _say_where(services)
     await asyncio.to_thread(_install_bundled, services)
     preloaded = (name for name, own in settings.models.items() if own.preload)
     wanted = list(dict.fromkeys((settings.default_chat, settings.default_embedding, *preloaded)))
-    with board() as progress:
-        chat, *others = [asyncio.create_task(_start_model(services, name, progress)) for name in wanted]
-        try:
+    external = [name for name in wanted if services.catalog.is_external(name)]
+    # Whoever runs those engines may start them later, or never: nothing here waits for them.
+    looking = [asyncio.create_task(_find_model(services, name)) for name in (external if settings.preload else ())]
+    try:
+        with board() as progress:
+            await _start_here(services, [name for name in wanted if name not in external], progress)
+        _say(_welcome(services, base))
+        await _pull_later(services, settings.default_transcription)
+        await asyncio.gather(*looking)
+    finally:
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+
+
+async def _start_here(services: Services, wanted: list[str], progress: Board) -> None:
+    """Of the models that are to be started on this machine, the default chat model has to start."""
+    tasks = {name: asyncio.create_task(_start_model(services, name, progress)) for name in wanted}
+    try:
+        if chat := tasks.get(services.settings.default_chat):
             await chat
-            late = await asyncio.gather(*others, return_exceptions=True)
-        finally:
-            for task in (chat, *others):
-                task.cancel()
-            await asyncio.gather(chat, *others, return_exceptions=True)
-    for name, result in zip(wanted[1:], late, strict=True):
+        late = await asyncio.gather(*tasks.values(), return_exceptions=True)
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+    for name, result in zip(tasks, late, strict=True):
         if isinstance(result, FreeholdError):
-            print(f"warning: {name} is not available: {result}", file=sys.stderr, flush=True)
+            _warn(f"{name} is not available: {result}")
         elif isinstance(result, BaseException):
             raise result
-    _say(_welcome(services, base))
-    await _pull_later(services, settings.default_transcription)
+
+
+async def _find_model(services: Services, name: str) -> None:
+    """A model of an engine elsewhere, which is looked for again when it is not there."""
+    try:
+        entry = services.catalog.resolve(name)
+        entry.check()
+        await services.scheduler.load(entry.deployment, entry.stay)
+    except FreeholdError as error:
+        _warn(f"{name} is not available yet: {error}")
+
+
+def _say_where(services: Services) -> None:
+    """What leaves this machine, and what a name hides."""
+    for entry in services.catalog.externals():
+        name, remote = entry.manifest.name, entry.deployment.remote
+        if remote is not None and (address := remote.address) is not None and not address.is_here:
+            _say(f"Requests for {name} go to {address.shown}, and so leave this machine.")
+            if not address.tls:
+                _warn(f"whoever is on the way to {address.shown} can read them{', and its key' if remote.key_env else ''}.")
+        if services.store.has(name):
+            _warn(f"the installed model {name} is hidden by the external one of that name.")
 
 
 async def _pull_later(services: Services, name: str) -> None:
@@ -141,7 +179,7 @@ async def _pull_later(services: Services, name: str) -> None:
         try:
             await _follow(services, services.pulls.begin(name), name, progress)
         except FreeholdError as error:
-            print(f"warning: {name} is not available: {error}", file=sys.stderr, flush=True)
+            _warn(f"{name} is not available: {error}")
 
 
 def _install_bundled(services: Services) -> None:
@@ -156,12 +194,11 @@ def _install_bundled(services: Services) -> None:
         if not store.has(ESPEAK) or not FromInstall().is_in(store.get(ESPEAK)):
             install(store, ESPEAK)
     except StoreError as error:
-        print(f"warning: {ESPEAK} is not available: {error}", file=sys.stderr, flush=True)
+        _warn(f"{ESPEAK} is not available: {error}")
 
 
 async def _start_model(services: Services, name: str, progress: Board) -> None:
-    external = services.catalog.is_external(name)
-    if not external and not services.store.has(name):
+    if not services.store.has(name):
         if not services.settings.starter:
             raise StartError(f"The model {name} is not installed.", f"Pull it first: freehold pull {name}")
         pull = services.pulls.begin(name)
@@ -170,14 +207,8 @@ async def _start_model(services: Services, name: str, progress: Board) -> None:
         progress.note(name, "loading")
         entry = services.catalog.resolve(name)
         entry.check()
-        try:
-            await services.scheduler.load(entry.deployment, entry.stay)
-        except ModelFailed as error:
-            if not external:
-                raise
-            print(f"warning: {name} is not available yet: {error}", file=sys.stderr, flush=True)  # it is looked for again
-        else:
-            progress.note(name, "ready")
+        await services.scheduler.load(entry.deployment, entry.stay)
+        progress.note(name, "ready")
 
 
 async def _follow(services: Services, pull: Pull, name: str, progress: Board) -> None:
@@ -218,3 +249,8 @@ Press Ctrl-C to stop.
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):  # a full disk, or a pipe that nobody reads any more, ends no server
         print(text, flush=True)
+
+
+def _warn(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -17,19 +17,26 @@ from freehold.fleet.patience import Patience
 
 @dataclass(frozen=True)
 class Answer:
+    """`retry_after` is seconds, where the engine says so; an `external` engine is no worker of ours."""
+
     status: int
     body: bytes
+    retry_after: float | None = None
+    external: bool = False
 
 
 class Stream:
     """An answer that is still coming. Reading raises ModelFailed when the worker goes away, EngineBadResponse for garbage;
-    silence ends the block that opened the stream with EngineTimeout."""
+    silence ends the block that opened the stream with EngineTimeout. For `retry_after` and `external` see Answer."""
+
+    external = False
 
     def __init__(self, exchange: Exchange, status: int, patience: Patience):
         self._exchange = exchange
         self._patience = patience
         self.status = status
         self.content_type = exchange.content_type
+        self.retry_after = exchange.retry_after
 
     async def read(self) -> bytes:
         """Bytes as they arrive, split anywhere; b"" at the end."""
@@ -39,7 +46,7 @@ class Stream:
         return data
 
     async def read_all(self) -> bytes:
-        """The whole body; for answers that turn out to be an error."""
+        """The whole body; for answers that turn out to be an error, or are not made of pieces."""
         return await whole(self.read)
 
 
@@ -82,12 +89,18 @@ class EngineClient:
     async def get(self, path: str, within: float) -> Answer:
         return await self._call("GET", path, b"", within)
 
+    async def _begin(self, method: str, path: str, body: bytes | Upload) -> Exchange:
+        return await Exchange.begin(self._place, method, path, body)
+
+    def _streaming(self, exchange: Exchange, status: int, patience: Patience) -> Stream:
+        return Stream(exchange, status, patience)
+
     async def _call(self, method: str, path: str, body: bytes, within: float) -> Answer:
         try:
             async with asyncio.timeout(within):
-                exchange = await Exchange.begin(self._place, method, path, body)
+                exchange = await self._begin(method, path, body)
                 with contextlib.closing(exchange):
-                    return Answer(await exchange.head(), await whole(exchange.read))
+                    return Answer(await exchange.head(), await whole(exchange.read), exchange.retry_after)
         except TimeoutError:
             raise _late() from None
 
@@ -102,12 +115,12 @@ class EngineClient:
             try:
                 try:
                     async with asyncio.timeout(first):
-                        exchange = await Exchange.begin(self._place, "POST", path, body)
+                        exchange = await self._begin("POST", path, body)
                         status = await exchange.head()
                 except TimeoutError:
                     raise _late() from None
                 with Patience(idle, _late) as patience:
-                    yield Stream(exchange, status, patience)
+                    yield self._streaming(exchange, status, patience)
             finally:
                 if exchange is not None:
                     exchange.close()

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import StoreError
+from freehold.external import Address
 from freehold.fleet import builds, environments
 from freehold.fleet.builds import Build
 from freehold.fleet.environments import Environment
@@ -52,7 +53,7 @@ class Deployment:
     `files` has each file of a model by its role, and `folder` the parts of one that is a folder. `weights` is the GGUF file, or
     the first of several parts that lie beside each other; `projector` (mmproj) turns images into tokens; `draft` is a small
     model that guesses ahead; `adapter` (LoRA) changes the weights. `builds` is the folder that the plan's build is looked for
-    in; `pins` are all its files, as they must be.
+    in; `pins` are all its files, as they must be. `remote` is the engine of another maker that has the model.
     """
 
     name: str
@@ -119,6 +120,18 @@ def launch(
             return _python(deployment, socket, memory_limit_mib, program, environment)
         case other:
             raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
+
+
+def launch_command(remote: Remote, address: Address) -> Launch:
+    """The user's own program that shall listen at that address. It is not confined; it ends with this process, as workers do.
+
+    It gets what any worker gets of the environment, the variable with its key, and what is set for it."""
+    port, path = str(address.port), str(address.socket)
+    words = [word.replace("{port}", port).replace("{socket}", path) for word in remote.command]
+    key = {remote.key_env: os.environ[remote.key_env]} if remote.key_env in os.environ else {}
+    argv = (sys.executable, "-P", "-m", "freehold.workers.own", *words)
+    private = ((str(address.socket), "the socket"), *((value, "***") for value in key.values() if value))
+    return Launch(argv, _environment() | key | dict(remote.env), private)
 
 
 def check_installed(deployment: Deployment) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,6 +18,8 @@ from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 _MOST_HEAD = 64 * 1024  # bytes of status line and headers
 _CONNECT = 10.0  # seconds until a connection over the network stands
 _PIECE = 1 << 20  # bytes of a file that are read and sent at once
+_MOST_BODY = 256 << 20  # bytes of an answer that is held as a whole
+_GONE = "The model's worker is gone; it is being restarted."
 _MOST_HELD = 256 * 1024  # bytes that wait for a slow reader before the worker is made to wait
 
 
@@ -44,12 +47,15 @@ class Upload:
 
 @dataclass(frozen=True)
 class Place:
-    """An engine's address on the network. `head` are the header lines of every request to it."""
+    """Where an engine listens that is no worker of ours: a host and a port, or a unix socket. `shown` is what people know it
+    by, `head` the header lines of every request to it, among them its key."""
 
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
-    head: str
+    shown: str
+    host: str = ""
+    port: int = 0
+    socket: Path | None = None
+    tls: ssl.SSLContext | None = None
+    head: str = field(default="", repr=False)
 
 
 class Exchange(asyncio.Protocol):
@@ -59,8 +65,10 @@ class Exchange(asyncio.Protocol):
     docstring are those that asyncio and the parser call.
     """
 
-    def __init__(self, request: bytes):
+    def __init__(self, request: bytes, place: Path | Place):
         self._request = request
+        self._who = "The external engine" if isinstance(place, Place) else "The model's worker"
+        self._gone = "The external engine broke the connection." if isinstance(place, Place) else _GONE
         self._parser = httptools.HttpResponseParser(self)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -70,6 +78,9 @@ class Exchange(asyncio.Protocol):
         self._head = 0
         self._status = 0
         self.content_type = ""
+        self.retry_after: float | None = None
+        self.peer = ""
+        self._framed = False  # the body's end can be told from its bytes
         self._writable = asyncio.Event()
         self._writable.set()
         self._complete = False
@@ -77,27 +88,30 @@ class Exchange(asyncio.Protocol):
 
     @classmethod
     async def begin(cls, place: Path | Place, method: str, path: str, body: bytes | Upload = b"") -> Exchange:
-        """Connects and sends the request. Raises WorkerDied when nobody listens."""
+        """Connects and sends the request. Raises WorkerDied when nobody listens, or nobody who can be trusted."""
         kind = body.content_type if isinstance(body, Upload) else "application/json"
         own = place.head if isinstance(place, Place) else "Host: worker\r\n"
         head = f"{method} {path} HTTP/1.1\r\n{own}Connection: close\r\nContent-Length: {len(body)}\r\n"
         request = f"{head}Content-Type: {kind}\r\n\r\n".encode("ascii") + (b"" if isinstance(body, Upload) else body)
         try:
             exchange = await cls._connected(place, request)
-        except OSError:
-            raise _gone(reached=False) from None
+        except (OSError, UnicodeError) as error:  # the second is of a host's name
+            told = f"{place.shown} cannot be reached: {_why(error)}." if isinstance(place, Place) else _GONE
+            raise WorkerDied(told, reached=False) from None
         if isinstance(body, Upload):
             await exchange._upload(body)
         return exchange
 
     @classmethod
     async def _connected(cls, place: Path | Place, request: bytes) -> Exchange:
-        """Raises OSError."""
+        """Raises OSError, UnicodeError."""
         loop = asyncio.get_running_loop()
-        if isinstance(place, Path):
-            return (await loop.create_unix_connection(lambda: cls(request), str(place)))[1]
+        path = place if isinstance(place, Path) else place.socket
+        if path is not None:
+            return (await loop.create_unix_connection(lambda: cls(request, place), str(path)))[1]
+        assert isinstance(place, Place)  # noqa: S101 - a path is a socket
         async with asyncio.timeout(_CONNECT):
-            return (await loop.create_connection(lambda: cls(request), place.host, place.port, ssl=place.tls))[1]
+            return (await loop.create_connection(lambda: cls(request, place), place.host, place.port, ssl=place.tls))[1]
 
     async def _upload(self, body: Upload) -> None:
         """Sends a body as fast as the worker takes it; stops when it has answered, or is gone. Closes when it cannot go on."""
@@ -170,6 +184,8 @@ class Exchange(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self._transport.write(self._request)
         self._request = b""
 
@@ -180,10 +196,10 @@ class Exchange(asyncio.Protocol):
             self._head += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._fail(EngineBadResponse("The model's worker sent something that is not HTTP."))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(EngineBadResponse(f"{self._who} sent something that is not HTTP."))
         if not self._status and self._head > _MOST_HEAD:
-            self._fail(EngineBadResponse("The model's worker sent headers without end."))
+            self._fail(EngineBadResponse(f"{self._who} sent headers without end."))
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -194,15 +210,26 @@ class Exchange(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._writable.set()
-        begun = "The model's worker ended in the middle of its answer."
-        self._fail(WorkerDied(begun, reached=True) if self._status else _gone(reached=True))
+        if self._status and not self._framed and error is None:  # RFC 9112, section 6.3: it lasts until the connection ends
+            self.on_message_complete()
+        begun = f"{self._who} ended in the middle of its answer."
+        self._fail(WorkerDied(begun if self._status else self._gone, reached=True))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"content-type":
-            self.content_type = value.decode("latin-1")
+        match name.lower():
+            case b"content-type":
+                self.content_type = value.decode("latin-1")
+            case b"retry-after":  # the form with a date is for those who keep a calendar
+                self.retry_after = min(float(value), 3600.0) if value.isdigit() and len(value) < 10 else None
+            case b"content-length" | b"transfer-encoding":
+                self._framed = True
 
     def on_headers_complete(self) -> None:
-        self._status = self._parser.get_status_code()
+        status = self._parser.get_status_code()
+        if status < 200:  # a word in advance: the answer follows
+            self._framed = False
+            return
+        self._status = status
         self._wake()
 
     def on_body(self, piece: bytes) -> None:
@@ -213,17 +240,33 @@ class Exchange(asyncio.Protocol):
         self._wake()
 
     def on_message_complete(self) -> None:
-        self._complete = True
-        self._wake()
+        if self._status:
+            self._complete = True
+            self._wake()
 
 
-def _gone(*, reached: bool) -> WorkerDied:
-    return WorkerDied("The model's worker is gone; it is being restarted.", reached=reached)
+def _why(error: OSError | UnicodeError) -> str:
+    """Why there is no connection, as a clause."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate cannot be verified ({error.verify_message.rstrip('.')})"
+        case ssl.SSLError():
+            return "it does not speak TLS as it should"
+        case socket.gaierror() | UnicodeError():
+            return "its name is not known"
+        case TimeoutError():
+            return f"no connection came about in {_CONNECT:.0f} s"
+        case ConnectionRefusedError() | FileNotFoundError():
+            return "nothing listens there"
+    return (error.strerror or "the connection broke").lower()
 
 
-async def whole(read: Callable[[], Awaitable[bytes]]) -> bytes:
-    """All that `read` gives until its b""."""
-    pieces = []
+async def whole(read: Callable[[], Awaitable[bytes]], most: int = _MOST_BODY) -> bytes:
+    """All that `read` gives until its b"". Raises EngineBadResponse when that is more than `most` bytes."""
+    pieces, size = [], 0
     while piece := await read():
         pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise EngineBadResponse("The model's engine sent an answer that is larger than any can be.")
     return b"".join(pieces)

@@ -7,6 +7,8 @@ import json
 import math
 import threading
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from freehold.errors import FreeholdError, StoreError
 from freehold.fleet.client import EngineClient
@@ -16,6 +18,7 @@ from freehold.fleet.process import Process
 from freehold.fleet.vitals import oom_kills
 from freehold.store import integrity
 
+Result = TypeVar("Result")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 _LATE = 0.03  # share of a load by which its end may be noticed late
 _TOKENS = 16  # of the question that shows the worker's pace
@@ -45,8 +48,13 @@ async def load(process: Process, client: EngineClient, deployment: Deployment, w
     Raises Ended when the process ends, or is not ready `within` seconds (or sooner: see `time_for`), or answers with an error.
     """
     within = min(within, time_for(deployment))
+    return await finished(process, _prove(client, deployment, within), within)
+
+
+async def finished(process: Process, proof: Coroutine[Any, Any, Result], within: float) -> Result:
+    """What `proof` gives once a process that has just started serves. Raises Ended as `load` does."""
     exited = asyncio.create_task(process.exited())
-    proven = asyncio.create_task(_prove(client, deployment, within))
+    proven = asyncio.create_task(proof)
     try:
         await asyncio.wait({exited, proven}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         if exited.done():

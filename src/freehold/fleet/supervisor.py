@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from pathlib import Path
 
 from freehold.errors import StoreError
@@ -27,6 +28,7 @@ class Supervisor:
         self._limits = Limits(timeouts, worker or WorkerSettings())
         self._keeper = Keeper(runtime / "kv", kv_keep_mib * 2**20)
         self._units: dict[str, Unit] = {}
+        self.number = secrets.token_hex(8)  # of this server: engines elsewhere that lead back to it are known by it
 
     def configure(self, timeouts: TimeoutSettings, worker: WorkerSettings, kv_keep_mib: int) -> None:
         """New limits, also for workers that run; failed ones are tried again."""
@@ -87,6 +89,11 @@ class Supervisor:
         unit = self._units.get(model)
         return unit.plan if unit else None
 
+    def via(self, model: str) -> tuple[str, ...]:
+        """The numbers of the Freehold servers that a request for the model passes through, this one first."""
+        unit = self._units.get(model)
+        return (self.number, *(unit.via if unit else ()))
+
     def status(self) -> list[WorkerStatus]:
         return [unit.status() for unit in self._units.values()]
 
@@ -98,5 +105,5 @@ class Supervisor:
             socket = self._runtime / f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}.sock"
             if len(str(socket)) > 100:
                 raise StoreError("The runtime folder's path is too long for a unix socket.", "Set TMPDIR to a short path.")
-            unit = self._units[deployment.name] = Unit(deployment, socket, self._limits, self._keeper)
+            unit = self._units[deployment.name] = Unit(deployment, socket, self._limits, self._keeper, self.number)
         return unit

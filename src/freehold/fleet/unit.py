@@ -10,21 +10,23 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from freehold.errors import FreeholdError, ModelFailed
+from freehold.external import Address
 from freehold.fleet.backoff import Wait, next_start
 from freehold.fleet.client import EngineClient
+from freehold.fleet.elsewhere import Elsewhere, ended, is_public
 from freehold.fleet.endings import Ended, Ending, Kind
-from freehold.fleet.engines import Deployment, Launch, launch
+from freehold.fleet.engines import Deployment, Launch, launch, launch_command
 from freehold.fleet.keeping import Keeper
 from freehold.fleet.loading import checked, load
 from freehold.fleet.process import Process
 from freehold.fleet.pulse import Pace
-from freehold.fleet.remote import Remote, connected, gone
+from freehold.fleet.remote import UNTOLD, Remote, RemoteClient, listening_at
 from freehold.fleet.vitals import resident_bytes
 from freehold.fleet.watch import Limits, Watch
 from freehold.hardware.plan import HOST, Plan
@@ -33,13 +35,16 @@ from freehold.telemetry import log
 
 State = Literal["loading", "ready", "failed", "stopping"]
 _GRACE = 2.0
+_PATIENT_GRACE = 10.0  # for a program of the user's, which may have children of its own to end
 _LOOK = 5.0  # seconds at most between two looks for an engine that runs elsewhere
+_SELDOM = 5  # heartbeats between two looks at one that is there: it may be others' too, and each look is a connection
 _SETTLING = 1.0  # seconds in which a worker that broke a connection is seen to be dead, if it is
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker as it is now. `context` is tokens a request; times are seconds; `build` is llama.cpp's.
+    """A worker as it is now. `context` is tokens a request, 0 where that is not known; times are seconds; `build` is that of
+    llama.cpp.
 
     `progress` (0 to 1) is how much of a loading model is in memory, None when that cannot be told; `plan` sums up what was
     planned for it, and `reduced` says what was cut because memory ran out. Of one that ended, `failure` is the kind of its end,
@@ -69,7 +74,7 @@ class WorkerStatus:
 class Unit:
     """Its state is written by its own task alone; callers ask for the outcome."""
 
-    def __init__(self, deployment: Deployment, socket: Path, limits: Limits, keeper: Keeper):
+    def __init__(self, deployment: Deployment, socket: Path, limits: Limits, keeper: Keeper, server: str = ""):
         self.deployment = deployment
         self.plan = deployment.plan  # the one in force: smaller than the deployment's after memory has run out
         self.reduced: str | None = None
@@ -78,6 +83,7 @@ class Unit:
         self._socket = socket
         self._limits = limits
         self._keeper = keeper
+        self._server = server
         self._launched: Launch | None = None
         self._ending: Ending | None = None
         self._process: Process | None = None
@@ -112,6 +118,11 @@ class Unit:
                 if self._client is not instead_of or time.monotonic() > patient_until:
                     return self._client
                 await asyncio.sleep(0.01)
+
+    @property
+    def via(self) -> tuple[str, ...]:
+        """The Freehold servers behind an engine elsewhere."""
+        return self._client.model.via if isinstance(self._client, RemoteClient) else ()
 
     def revive(self) -> None:
         """Ends the pause before the next start."""
@@ -152,9 +163,9 @@ class Unit:
             restarts=self.restarts,
             uptime_s=round(time.monotonic() - self._since, 1) if ready else None,
             reason=self._ending.reason if self._ending and not ready else None,
-            sandbox=dict(process.confinement) if process else {},
+            sandbox=dict(process.confinement) if process else _reach(self.deployment.remote, self._client),
             slots=self.plan.slots,
-            context=self.plan.context,
+            context=0 if self.plan.context == UNTOLD else self.plan.context,
             progress=self._progress(rss),
             plan=_summary(self.plan),
             reduced=self.reduced,
@@ -180,7 +191,9 @@ class Unit:
         pause = max(0.1, self._retry_at - time.monotonic())
         name, reason = self.deployment.name, self._ending.reason if self._ending else "it ended"
         if not self._given_up:
-            return ModelFailed(f"The model {name!r} does not start: {reason}", retry_after=pause)
+            elsewhere = self.deployment.remote is not None and self.deployment.remote.address is not None
+            how = "is not available" if elsewhere else "does not start"
+            return ModelFailed(f"The model {name!r} {how}: {reason}", retry_after=pause)
         return ModelFailed(
             f"The model {name!r} has failed and is not started again for {pause:.0f} s, or until it is asked for "
             f"(freehold load {name}): {reason}",
@@ -202,7 +215,7 @@ class Unit:
         try:
             await checked(self.deployment)
             if self.deployment.remote is not None:
-                return await self._elsewhere(self.deployment.remote)
+                return await self._elsewhere(self.deployment.remote, self.deployment.remote.address)
             async with self._serving() as (process, client, pace):
                 return await Watch(process, client, self._planned(), self._limits, pace).ending()
         except Ended as ended:
@@ -222,30 +235,58 @@ class Unit:
         try:
             token_seconds = await load(process, client, self.deployment, self._limits.timeouts.load)
             await self._keeper.restore(client, self.deployment, launched)
-            self._client = client
-            self.state, self._since, self._probation = "ready", time.monotonic(), False
-            self._settled.set()
-            log("worker ready", model=self.deployment.name, pid=process.pid, sandbox=process.confinement["network"])
-            yield process, client, self._pace(token_seconds)
+            with self._ready(client):
+                log("worker ready", model=self.deployment.name, pid=process.pid, sandbox=process.confinement["network"])
+                yield process, client, self._pace(token_seconds)
         finally:
-            self._client = None
-            self._settled.clear()
             await process.stop(_GRACE)  # first: whoever still reads from it sees its end, and says so to its client
             self._process = None
 
-    async def _elsewhere(self, remote: Remote) -> Ending:
-        """The life of an engine that is no child of this process: from when it answers until it does not any more."""
-        client, context = await connected(remote, self.deployment.name, self.deployment.plan.context)
-        self.plan = replace(self.deployment.plan, context=context)
+    @contextlib.contextmanager
+    def _ready(self, client: EngineClient) -> Iterator[None]:
+        """For as long as requests may be sent."""
+        self._client = client
+        self.state, self._since, self._probation = "ready", time.monotonic(), False
+        self._settled.set()
         try:
-            self._client = client
-            self.state, self._since, self._probation = "ready", time.monotonic(), False
-            self._settled.set()
-            log("external engine ready", model=self.deployment.name, address=remote.shown)
-            return await gone(client, self._limits.timeouts.heartbeat)
+            yield
         finally:
             self._client = None
             self._settled.clear()
+
+    async def _elsewhere(self, remote: Remote, address: Address | None) -> Ending:
+        """The life of an engine of another maker: from when it answers until it does not any more."""
+        engine = Elsewhere(remote, self.deployment.name, self.deployment.plan.context, self._server)
+        if address is None:
+            return await self._own(remote, engine)
+        client = await engine.connected(address)
+        with self._serving_as(client):
+            public = is_public(client.peer)
+            log("external engine ready", level=30 if public else 20, model=self.deployment.name, at=remote.shown, public=public)
+            return await engine.gone(client, lambda: _SELDOM * self._limits.timeouts.heartbeat)
+
+    async def _own(self, remote: Remote, engine: Elsewhere) -> Ending:
+        """The life of one that the user's command starts."""
+        address = listening_at(remote, self._socket)
+        self._socket.unlink(missing_ok=True)
+        process = self._process = await Process.spawn(launch_command(remote, address), self._socket)
+        process.confinement = {"network": "shared", "reason": "it is a program of the user's"}
+        try:
+            client = await engine.started(process, address, self.deployment.task, self._limits.timeouts.load)
+            with self._serving_as(client):
+                log("worker ready", model=self.deployment.name, pid=process.pid, sandbox="shared")
+                looking = asyncio.create_task(engine.gone(client, lambda: self._limits.timeouts.heartbeat))
+                return await ended(process, looking)
+        finally:
+            await process.stop(_PATIENT_GRACE)
+            self._process = None
+
+    @contextlib.contextmanager
+    def _serving_as(self, client: RemoteClient) -> Iterator[None]:
+        """With the context that the engine tells."""
+        self.plan = replace(self.deployment.plan, context=client.model.context)
+        with self._ready(client):
+            yield
 
     def _planned(self) -> Deployment:
         return replace(self.deployment, plan=self.plan)
@@ -267,7 +308,7 @@ class Unit:
         wait = next_start(self._crashes, now, served, self._limits.worker)
         if self._probation or ending.lasting:
             wait = Wait(self._limits.worker.cool_down, given_up=True)
-        if self.deployment.remote is not None and not ending.lasting:
+        if self.deployment.remote is not None and self.deployment.remote.address is not None and not ending.lasting:
             wait = Wait(min(wait.seconds, _LOOK))  # it costs nothing to look again, and nobody here can start it
         if wait.seconds:
             await self._pause(wait)
@@ -291,6 +332,13 @@ class Unit:
             async with asyncio.timeout(None if wait.given_up else wait.seconds):
                 await self._asked.wait()
         self._settled.clear()
+
+
+def _reach(remote: Remote | None, client: EngineClient | None) -> dict[str, Any]:
+    """Where the requests of an engine elsewhere go."""
+    if remote is None or remote.address is None:
+        return {}
+    return {"network": remote.shown, "public": is_public(client.peer) if isinstance(client, RemoteClient) else None}
 
 
 def _tenths_up(seconds: float) -> float:

@@ -12,8 +12,9 @@ from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 from freehold.fleet.client import Answer, EngineClient, Stream
 from freehold.gateway.stream import chunks_of
 from freehold.protocol.assemble import Assembly, unstreamed
-from freehold.protocol.engine_errors import from_engine
+from freehold.protocol.engine_errors import from_engine, from_external
 from freehold.protocol.plan import Chunk, Plan
+from freehold.protocol.shape import sound
 from freehold.settings import TimeoutSettings
 
 _WAITING_CHUNKS = 64  # bounded, so that a slow client slows the engine down instead of filling memory
@@ -22,14 +23,23 @@ _WAITING_CHUNKS = 64  # bounded, so that a slow client slows the engine down ins
 def parse_answer(answer: Answer, param: str, constraint: str = "grammar") -> dict[str, Any]:
     """A whole answer as JSON. Raises what an error status means, EngineBadResponse for what is not a JSON object."""
     if answer.status != 200:
-        raise from_engine(answer.status, answer.body, param=param, constraint=constraint)
+        raise _meaning(answer, answer.body, param, constraint)
     try:
         value = json.loads(answer.body)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise EngineBadResponse("The model's worker sent something that is not JSON.")
+    if not sound(value):
+        raise EngineBadResponse("The model's worker sent something that is no answer.")
     return value
+
+
+def _meaning(answer: Answer | Stream, body: bytes, param: str, constraint: str) -> FreeholdError:
+    """What an error status means."""
+    if answer.external:
+        return from_external(answer.status, body, param=param, retry_after=answer.retry_after)
+    return from_engine(answer.status, body, param=param, constraint=constraint)
 
 
 async def call_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings) -> list[dict[str, Any]]:
@@ -54,8 +64,8 @@ async def call_all(client: EngineClient, plan: Plan, timeouts: TimeoutSettings) 
 
 async def _assembled(client: EngineClient, plan: Plan, call: int, timeouts: TimeoutSettings) -> dict[str, Any]:
     """One call's stream as the engine's whole answer. One that may lack its end is dropped, and asked for again, whole."""
-    assembly = Assembly(plan.param, plan.constraint)
     async with checked_stream(client, plan, call, timeouts) as stream:
+        assembly = Assembly(plan.param, plan.constraint, external=stream.external)
         while not assembly.complete:
             data = await stream.read()
             if not data:
@@ -103,7 +113,7 @@ async def checked_stream(client: EngineClient, plan: Plan, call: int, timeouts: 
     idle = max(timeouts.idle, timeouts.first_token) if plan.reported else timeouts.idle  # between two reports a batch is read
     async with client.stream(plan.path, plan.bodies[call], timeouts.first_token, idle) as stream:
         if stream.status != 200:
-            raise from_engine(stream.status, await stream.read_all(), param=plan.param, constraint=plan.constraint)
+            raise _meaning(stream, await stream.read_all(), plan.param, plan.constraint)
         yield stream
 
 

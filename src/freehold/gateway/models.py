@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from freehold.errors import Conflict, InvalidRequest, ModelNotFound, ModelPulling
+from freehold.fleet.remote import UNTOLD
 from freehold.gateway.dialects import speaks_anthropic
 from freehold.gateway.http import Json
 from freehold.gateway.outlook import outlook
@@ -29,18 +30,20 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
     manifest, target = entry.manifest, served_as(services, entry)
     facts = manifest.facts
     chat = target.task == "chat"
-    output = target.context if chat else 0
+    context = None if target.context == UNTOLD and target.external else target.context
+    output = context if chat else 0
     return {
         "id": manifest.name,
         "object": "model",
         "created": manifest.created,
         "owned_by": "freehold",
         "task": manifest.task,
-        "max_model_len": target.context,
-        "context_length": target.context,
-        "max_input_tokens": target.context,
+        "engine": manifest.engine,
+        "max_model_len": context,
+        "context_length": context,
+        "max_input_tokens": context,
         "max_output_tokens": output,
-        "meta": _meta(manifest, target),
+        "meta": _meta(manifest, context),
         "architecture": {
             "input_modalities": ["text", "image"] if "vision" in target.capabilities else [_TAKES.get(target.task, "text")],
             "output_modalities": [_GIVES.get(target.task, "text")],
@@ -60,15 +63,16 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "system": manifest.system,
         "notes": manifest.notes,
         "tuned": entry.deployment.plan.tuned or None,
+        "via": services.supervisor.via(manifest.name),
     }
 
 
-def _meta(manifest: Manifest, target: Target) -> dict[str, int]:
+def _meta(manifest: Manifest, context: int | None) -> dict[str, int | None]:
     """llama.cpp's own words for a model's sizes."""
     facts = manifest.facts
     return {
-        "n_ctx": target.context,
-        "n_ctx_train": facts.context_length if facts else target.context,
+        "n_ctx": context,
+        "n_ctx_train": facts.context_length if facts else context,
         "n_params": facts.parameters if facts else 0,
         "size": manifest.size,
         "n_vocab": facts.vocab_size if facts else 0,
@@ -110,7 +114,9 @@ async def delete_model(services: Services, request: Request) -> Response:
 
 async def remove(services: Services, name: str) -> None:
     """Ends an installed model's worker and removes its files. Raises Conflict while it answers somebody, InvalidRequest for a
-    model of another program."""
+    model of another program, or of an engine elsewhere."""
+    if services.store.stamp(name) is None and services.catalog.is_external(name):
+        raise InvalidRequest(f"{name!r} is the model of an external engine: take it out of the settings.", param="model")
     if services.store.stamp(name) is None:
         raise InvalidRequest(f"{name!r} is another program's model; only that one removes it.", param="model")
     busy = services.scheduler.busy(name)

@@ -63,6 +63,9 @@ class Live:
             key=KeyCheck(settings),
             hosts=HostCheck(settings),
         )
+        for entry in before.catalog.externals():
+            if not self.now.catalog.is_external(entry.manifest.name):
+                before.scheduler.dismiss(entry.manifest.name)  # once its running requests have ended
 
 
 def terminal_gone() -> bool:

@@ -17,6 +17,7 @@ from freehold.fleet.patience import Patience
 from freehold.gateway.http import ClientGone, UntilGone
 from freehold.protocol import sse
 from freehold.protocol.framing import CHUNKS, LINES
+from freehold.protocol.shape import sound
 from freehold.protocol.values import Usage
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # of events: nobody on the way keeps or gathers them
@@ -154,6 +155,8 @@ def parse_chunk(payload: bytes) -> dict[str, Any]:
     error = chunk.get("error", chunk if "code" in chunk and "message" in chunk else None)
     if error is not None:
         raise EngineBadResponse("The model's engine met an error in the middle of its answer.")
+    if not sound(chunk):
+        raise EngineBadResponse("The model's worker sent something that is not an event.")
     return chunk
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from pydantic_core import from_json
 
 from freehold.errors import EngineBadResponse
 from freehold.protocol import sse
-from freehold.protocol.engine_errors import from_engine
+from freehold.protocol.engine_errors import in_stream
 from freehold.protocol.plan import encode
+from freehold.protocol.shape import sound
 
 
 @contextlib.contextmanager
@@ -29,14 +31,15 @@ def _shapes() -> Iterator[None]:
 
 
 class Assembly:
-    """Takes one call's events, of one choice, as bytes; `answer` has the whole. `param` and `constraint` are the plan's.
+    """Takes one call's events, of one choice, as bytes; `answer` has the whole. `param` and `constraint` are the plan's;
+    `external` tells an engine of another maker.
 
     `feed` and `answer` raise what an error event means, EngineBadResponse for what is not a chunk.
     """
 
-    def __init__(self, param: str, constraint: str):
+    def __init__(self, param: str, constraint: str, *, external: bool = False):
         self.complete = False  # the stream's regular end has come
-        self._about = {"param": param, "constraint": constraint}
+        self._meaning = partial(in_stream, external=external, param=param, constraint=constraint)
         self._cutter = sse.EventCutter()
         self._last: dict[str, Any] = {}
         self._usage: Any = None
@@ -82,7 +85,9 @@ class Assembly:
         chunk = from_json(payload)
         error = chunk.get("error", chunk if "code" in chunk and "message" in chunk else None)
         if error is not None:
-            raise from_engine(int(error.get("code") or 500), encode({"error": error}), **self._about)
+            raise self._meaning(error if isinstance(error, dict) else {"message": str(error)})
+        if not sound(chunk):
+            raise EngineBadResponse("The model's worker sent something that is not an event.")
         self._last = chunk
         self._usage = chunk.get("usage") or self._usage
         timings = chunk.pop("timings", None) or {}

@@ -37,7 +37,7 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
             code="invalid_value",
         )
     choices = request.n or 1
-    forced = _forced(request)
+    forced = [] if target.external else _forced(request)
     common = _common(request, target, forced) | dict(beside)
     bodies = together(encode(common | sampling_fields(request, target, choice)) for choice in range(choices))
     stream = bool(request.stream)
@@ -104,7 +104,11 @@ def _add_tools(body: dict[str, Any], request: ChatRequest, target: Target, force
         )
     tools = forced or _allowed(request)
     body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
-    if forced:
+    if target.external:
+        body["tool_choice"] = _choice(request)
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
+    elif forced:
         # The engine's own "required" lets a model talk first. A schema for the whole answer does not; with "none" the
         # template still shows the tools.
         body |= {
@@ -115,6 +119,16 @@ def _add_tools(body: dict[str, Any], request: ChatRequest, target: Target, force
         body["tool_choice"] = "auto"
         if request.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = request.parallel_tool_calls
+
+
+def _choice(request: ChatRequest) -> Any:
+    """The choice in the forms that all engines have: of the allowed tools, no others are named to them."""
+    match request.tool_choice:
+        case AllowedToolChoice(allowed_tools=allowed):
+            return allowed.mode
+        case NamedTool() as named:
+            return named.model_dump()
+    return request.tool_choice or "auto"
 
 
 def _allowed(request: ChatRequest) -> list[Tool]:

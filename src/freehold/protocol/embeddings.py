@@ -29,14 +29,18 @@ def embedding_plan(request: EmbeddingRequest, target: Target) -> Plan:
                     param="input",
                     code="invalid_value",
                 )
-    size = _size(request, target)
+    # An engine elsewhere knows itself what its model can be cut to.
+    asked = {"dimensions": request.dimensions} if target.external and request.dimensions else {}
+    size = None if asked else _size(request, target)
     bodies = tuple(
-        encode({"input": request.input[start : start + _BATCH], "encoding_format": "base64"})
+        encode({"input": request.input[start : start + _BATCH], "encoding_format": "base64", **asked})
         for start in range(0, len(request.input), _BATCH)
     )
 
     def joiner(echoed: Sequence[Echoed]) -> EmbeddingJoiner:
-        return EmbeddingJoiner(target.name, request.encoding_format == "base64", size)
+        return EmbeddingJoiner(
+            target.name, len(request.input), request.encoding_format == "base64", size, asked.get("dimensions")
+        )
 
     return Plan(
         path="/v1/embeddings",
@@ -65,19 +69,27 @@ def _size(request: EmbeddingRequest, target: Target) -> int | None:
     )
 
 
-def decoded(encoded: str) -> array.array[float]:
-    """A vector from the base64 of its little-endian 32-bit floats."""
-    vector = array.array("f", base64.b64decode(encoded))
+def decoded(encoded: str | Sequence[float]) -> array.array[float]:
+    """A vector from the base64 of its little-endian 32-bit floats, or from numbers. Raises EngineBadResponse for what is
+    neither."""
+    try:
+        if not isinstance(encoded, str):
+            return array.array("f", encoded)
+        vector = array.array("f", base64.b64decode(encoded, validate=True))
+    except (ValueError, TypeError, OverflowError):
+        raise EngineBadResponse("The model's engine gave something that is no vector.") from None
     if sys.byteorder == "big":
         vector.byteswap()
     return vector
 
 
 class EmbeddingJoiner(OpenAIJoiner):
-    """Vectors in the order of the inputs."""
+    """Vectors in the order of the inputs, `count` of them. They are cut to `size`; `length` is what they must have already."""
 
-    def __init__(self, model: str, as_base64: bool, size: int | None):
+    def __init__(self, model: str, count: int, as_base64: bool, size: int | None, length: int | None = None):
         self._model = model
+        self._count = count
+        self._length = length
         self._as_base64 = as_base64
         self._size = size
         self._usage = Usage()
@@ -92,6 +104,8 @@ class EmbeddingJoiner(OpenAIJoiner):
             self._usage += Usage.from_engine(answer.get("usage") or {})
             for item in sorted(answer["data"], key=lambda item: item["index"]):
                 rows.append({"object": "embedding", "index": len(rows), "embedding": self._vector(item["embedding"])})
+        if len(rows) != self._count:
+            raise EngineBadResponse("The model's engine gave another number of vectors than it was asked for.")
         tokens = self._usage.prompt_tokens
         return {
             "object": "list",
@@ -103,10 +117,12 @@ class EmbeddingJoiner(OpenAIJoiner):
     def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
         return ()
 
-    def _vector(self, encoded: str) -> str | list[float]:
-        if self._as_base64 and self._size is None:
+    def _vector(self, encoded: str | list[float]) -> str | list[float]:
+        if self._as_base64 and self._size is None and self._length is None and isinstance(encoded, str):
             return encoded
         vector = decoded(encoded)
+        if self._length is not None and len(vector) != self._length:
+            raise EngineBadResponse(f"The model's engine gave vectors of {len(vector)} numbers, not of {self._length}.")
         if self._size is not None:
             vector = vector[: self._size]
             length = math.sqrt(sum(x * x for x in vector)) or 1.0

@@ -1,4 +1,4 @@
-"""llama.cpp's errors as Freehold's: each mapped by what it means, none relayed as it is."""
+"""Engines' errors as Freehold's: each mapped by what it means, none relayed as it is."""
 
 from __future__ import annotations
 
@@ -8,22 +8,35 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from freehold.errors import ContextLengthExceeded, EngineBadResponse, FreeholdError, InvalidRequest, ModelFailed, QueueFull
+from freehold.errors import (
+    ContextLengthExceeded,
+    EngineBadResponse,
+    EngineTimeout,
+    FreeholdError,
+    InvalidRequest,
+    ModelFailed,
+    PayloadTooLarge,
+    QueueFull,
+)
 
 # What it says of a text that does not fit the batch in which an embedding is computed, which is as large as the context.
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is (?:too large|larger).*?batch size: (\d+)")
+# What vLLM, SGLang, TensorRT-LLM and hosted models say of a prompt that does not fit.
+_LENGTH = re.compile(
+    r"context (?:length|size|window|limit)|max_seq_len|max_model_len|prompt (?:length|is too long)|maximum prompt length", re.I
+)
 _PATH = re.compile(r"(?:[A-Za-z]:)?[/\\][\w./\\-]+|0x[0-9a-fA-F]+")
 
 
 def from_engine(status: int, body: bytes, *, param: str, constraint: str) -> FreeholdError:
-    """What an error answer of the engine means. `param` is the request's field that holds the prompt, `constraint` the one that
+    """What an error answer of llama.cpp means. `param` is the request's field that holds the prompt, `constraint` the one that
     the answer's grammar was made from."""
     error = _error(body)
     kind, message = str(error.get("type", "")), str(error.get("message", ""))
-    if too_long := _length(error, message, param):
-        return too_long
-    if status in _REMOTE:
-        return _REMOTE[status]()
+    if error.get("type") == "exceed_context_size_error":
+        return _too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
+    if found := _TOO_LARGE.search(message):
+        return _too_long(found[1], found[2], param)
     if kind == "unavailable_error":
         return ModelFailed("The model is still loading; try again shortly.", retry_after=2.0)
     for pattern, meaning in _MEANINGS:
@@ -34,6 +47,36 @@ def from_engine(status: int, body: bytes, *, param: str, constraint: str) -> Fre
     return EngineBadResponse("The model's engine met an error and could not answer.")
 
 
+def from_external(status: int, body: bytes, *, param: str, retry_after: float | None = None) -> FreeholdError:
+    """What an error answer of an engine of another maker means; `retry_after` is what it says of that, in seconds."""
+    error = _error(body)
+    message = str(error.get("message") or error.get("detail") or "")
+    if 400 <= status < 500 and (error.get("code") == "context_length_exceeded" or _LENGTH.search(message)):
+        return ContextLengthExceeded(_reason(message or "The prompt is longer than the model's context"), param=param)
+    if (known := _EXTERNAL.get(status)) is not None:
+        return known(retry_after)
+    if status == 503:
+        why = f": {_reason(message)}" if message else "; try again shortly."
+        return ModelFailed(f"The external engine cannot answer now{why}", retry_after=retry_after or 2.0)
+    if 400 <= status < 500 and message:
+        about = error.get("param")
+        field = about if isinstance(about, str) and about.isprintable() and len(about) <= 100 else None
+        return InvalidRequest(f"The external engine refuses the request: {_reason(message)}", param=field, code="invalid_value")
+    if 300 <= status < 400:
+        return EngineBadResponse("The external engine sends requests on to another address, which is not done: mend its url.")
+    return EngineBadResponse(f"The external engine met an error and could not answer (status {status}).")
+
+
+def in_stream(error: Mapping[str, Any], *, external: bool, param: str, constraint: str) -> FreeholdError:
+    """What an error means that came instead of a chunk."""
+    code = error.get("code")
+    status = code if type(code) is int and 400 <= code < 600 else 500
+    body = json.dumps({"error": error}).encode()
+    if external:
+        return from_external(status, body, param=param)
+    return from_engine(status, body, param=param, constraint=constraint)
+
+
 def _error(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
@@ -41,17 +84,6 @@ def _error(body: bytes) -> dict[str, Any]:
         return {}
     error = value.get("error", value) if isinstance(value, dict) else None  # vLLM's older versions have no envelope
     return error if isinstance(error, dict) else {}
-
-
-def _length(error: Mapping[str, Any], message: str, param: str) -> FreeholdError | None:
-    """What is said of a prompt that does not fit: by llama.cpp in two ways, by other engines in OpenAI's."""
-    if error.get("type") == "exceed_context_size_error":
-        return _too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
-    if found := _TOO_LARGE.search(message):
-        return _too_long(found[1], found[2], param)
-    if error.get("code") == "context_length_exceeded" or "maximum context length" in message:
-        return ContextLengthExceeded(_reason(message), param=param)
-    return None
 
 
 def _too_long(length: Any, limit: Any, param: str) -> ContextLengthExceeded:
@@ -99,11 +131,15 @@ _MEANINGS: tuple[tuple[str, Meaning], ...] = (
     ),
 )
 
-# What only an engine that runs elsewhere answers, and what that is to a client of this server.
-_REMOTE: Mapping[int, Callable[[], FreeholdError]] = MappingProxyType(
+# What statuses of engines of other makers mean, from the seconds after which they would be asked again.
+_EXTERNAL: Mapping[int, Callable[[float | None], FreeholdError]] = MappingProxyType(
     {
-        401: lambda: EngineBadResponse("The external engine does not take the key that this server has for it."),
-        403: lambda: EngineBadResponse("The external engine does not let this server in."),
-        429: lambda: QueueFull("The external engine is busy; try again shortly.", retry_after=2.0),
+        401: lambda after: EngineBadResponse("The external engine does not take the key that this server has for it."),
+        403: lambda after: EngineBadResponse("The external engine does not let this server in."),
+        404: lambda after: ModelFailed("The external engine has no such model, or no such route.", retry_after=after or 5.0),
+        408: lambda after: EngineTimeout("The external engine did not answer in time."),
+        413: lambda after: PayloadTooLarge("The external engine does not take a request of this size."),
+        429: lambda after: QueueFull("The external engine is busy; try again shortly.", retry_after=after or 2.0),
+        504: lambda after: EngineTimeout("The external engine did not answer in time."),
     }
 )

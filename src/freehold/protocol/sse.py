@@ -6,11 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from freehold.errors import EngineBadResponse
+
 DONE = b"data: [DONE]\n\n"
+_LONGEST = 16 << 20  # bytes of an event
 
 
 class EventCutter:
-    """Bytes as they arrive in, whole events out; what is left of a last, unfinished event waits for its rest."""
+    """Bytes as they arrive in, whole events out; what is left of a last, unfinished event waits for its rest. Raises
+    EngineBadResponse for an event without an end."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -23,11 +27,10 @@ class EventCutter:
         if data.endswith(b"\n\n"):
             return data
         end = data.rfind(b"\n\n") + 2
-        if end == 1:
-            self._rest = data
-            return b""
-        self._rest = data[end:]
-        return data[:end]
+        self._rest = data[end:] if end > 1 else data
+        if len(self._rest) > _LONGEST:
+            raise EngineBadResponse("The model's engine sent an event without end.")
+        return data[:end] if end > 1 else b""
 
     @property
     def unfinished(self) -> bool:

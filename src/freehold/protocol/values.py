@@ -15,7 +15,7 @@ class Target:
     tokens for filling in the middle, by their texts, and `fim` the family of models that it is asked like, where one is set;
     `score` is what the head of a model that ranks gives: a "logit", its "tanh", or a "probability"; `guard` is the family of a
     guard model (`freehold.protocol.guards`); `pictures` are this request's images that were fetched, as data: URIs by their
-    addresses."""
+    addresses; an `external` one is another maker's engine's, which takes OpenAI's own fields."""
 
     name: str
     task: str
@@ -34,6 +34,7 @@ class Target:
     score: str = ""
     guard: str = ""
     pictures: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ class Catalog:
     def real_name(self, name: str) -> str:
         """What a name stands for: an alias is followed, also one that ends in `*` and stands for all names that begin so and
         are no model's; any other name is itself. Raises InvalidRequest for path-like ones."""
+        if self.is_external(name):  # it was named in the settings on purpose; many aliases are built in
+            return name
         name = self._settings.aliases.get(name) or self._patterned(name) or name
         if name in self._settings.defaults:
             asked, name = name, self._settings.defaults[name]
@@ -111,7 +113,7 @@ class Catalog:
         """A model of an engine that runs elsewhere. It takes no memory here, and has no files."""
         known = self._known.get(name)
         if known is None or known[0] is not own:
-            manifest = Manifest(name, own.task, "external", (), own.url, None, 0)
+            manifest = Manifest(name, own.task, "external", (), remote_of(own).shown, None, 0)
             known = self._known[name] = (own, self._entry(manifest))
         return known[1]
 
@@ -131,15 +133,17 @@ class Catalog:
 
     def entries(self, everything: bool = False) -> Iterator[Entry]:
         """The installed models; with `everything`, those that other programs keep on this machine, too."""
-        away = {name: own for name, own in self._settings.models.items() if own.engine == "external"}
-        for name, own in away.items():
-            yield self._external(check_name(name), own)
+        yield from self.externals()
         for manifest in self._store.list():
-            if manifest.name not in away:
+            if not self.is_external(manifest.name):
                 yield self._entry(manifest)
         if everything and self._found is not None:
             for manifest in self._found.all()[0]:
                 yield self._entry(manifest)
+
+    def externals(self) -> list[Entry]:
+        """The models of engines of other makers."""
+        return [self._external(name, own) for name, own in self._settings.models.items() if own.engine == "external"]
 
     def aliases_of(self, model: str) -> list[str]:
         defaults = self._settings.defaults
@@ -151,7 +155,7 @@ class Catalog:
                 f"{name[:200]!r} stands for the model {real!r}, which is not installed. Pull it: freehold pull {real}",
                 param="model",
             )
-        installed = [manifest.name for manifest in self._store.list()]
+        installed = [*(entry.manifest.name for entry in self.externals()), *(manifest.name for manifest in self._store.list())]
         aliases = [alias for alias in self._settings.aliases if not alias.endswith("*")]
         near = difflib.get_close_matches(name, [*installed, *aliases], n=3, cutoff=0.5) or installed[:3]
         hint = f" Did you mean {', '.join(map(repr, near))}?" if near else " No model is installed: freehold pull smollm2:135m."
@@ -207,6 +211,7 @@ class Catalog:
             examples=manifest.examples,
             score=facts.score if facts else "",
             guard=guard_in(_template(manifest, deployment)) if manifest.task == "chat" else "",
+            external=deployment.remote is not None,
         )
 
     def _capabilities(self, manifest: Manifest, deployment: Deployment) -> frozenset[str]:
@@ -214,20 +219,20 @@ class Catalog:
             return frozenset({"embeddings" if manifest.task == "embedding" else manifest.task})
         template = _template(manifest, deployment)
         can = {"chat", "completion"}
+        own = self._settings.models.get(manifest.name, ModelSettings())
         if "tools" in template or manifest.engine in ("fake", "external"):
             can.add("tools")
-        if "reasoning_effort" in template:
+        if "reasoning_effort" in template or own.reasoning:
             can.add("reasoning_effort")
         if "enable_thinking" in template:
             can.add("thinking")
         if guard_in(template):
             can.add("moderation")
-        if deployment.projector is not None or (deployment.remote and self._settings.models[manifest.name].vision):
+        if deployment.projector is not None or own.vision:
             can.add("vision")
-        fim = self._settings.models.get(manifest.name, ModelSettings()).fim
-        if fim == CHAT.name and not deployment.remote:
+        if own.fim == CHAT.name and not deployment.remote:
             can.add("fim_by_chat")
-        elif family_of(manifest.facts.marks if manifest.facts else {}, fim) is not None:
+        elif family_of(manifest.facts.marks if manifest.facts else {}, own.fim) is not None:
             can.add("fim")
         return frozenset(can)
 

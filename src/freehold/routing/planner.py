@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from freehold.fleet import builds, environments
+from freehold.fleet.remote import UNTOLD
 from freehold.hardware import canvas, tuning
 from freehold.hardware.budget import Budget, Device, budget_of
 from freehold.hardware.fit import Misfit, Shape, Want, plan, shape_of
@@ -151,6 +152,8 @@ class Planner:
         if picture is not None:
             budget = replace(self._home.budget, devices=(self._home.budget.host, *self._home.drawing))
             return canvas.plan(picture, budget, self._knobs(own, None))
+        if manifest.engine == "external":
+            return self._external(own)
         memory = int(options.get("memory_bytes", 0))
         told, free = int(options.get("context", 0)), self._home.budget.host.free_bytes
         if memory > free:
@@ -161,6 +164,20 @@ class Planner:
             slots=own.slots or int(options.get("slots", 0)) or engine.slots or 4,
             knobs=self._knobs(own, None),
             memory=(Share(HOST, 0, 0, memory),) if memory else (),
+        )
+
+    def _external(self, own: ModelSettings) -> Plan | Misfit:
+        """An engine of another maker, in the memory that its user says it takes."""
+        free = self._home.bytes_by_device
+        if own.memory and own.memory > free.get(own.device, 0):
+            there = f"{free[own.device] / 2**30:.1f} GiB on {own.device} free" if own.device in free else f"no {own.device}"
+            reason = f"Its setting `memory` is {own.memory / 2**30:.1f} GiB, and there is {there}."
+            return Misfit(own.memory, free, reason)
+        return Plan(
+            context=own.context or UNTOLD,
+            slots=own.slots or self._settings.engine.slots or 4,
+            knobs=self._knobs(own, None),
+            memory=(Share(own.device, 0, 0, own.memory),) if own.memory else (),
         )
 
 

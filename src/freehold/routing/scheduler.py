@@ -125,12 +125,15 @@ class Scheduler:
 
     async def unload(self, model: str) -> None:
         """Ends a model as soon as its running requests have ended, and returns when its memory is free."""
-        seat = self._seats.get(model)
-        if seat is None:
-            return
-        seat.must_leave = seat.state in ("in", "loading")
-        self._advance()
-        await seat.gone.wait()
+        self.dismiss(model)
+        if (seat := self._seats.get(model)) is not None:
+            await seat.gone.wait()
+
+    def dismiss(self, model: str) -> None:
+        """As `unload`, without waiting for it."""
+        if (seat := self._seats.get(model)) is not None:
+            seat.must_leave = seat.state in ("in", "loading")
+            self._advance()
 
     def busy(self, model: str) -> int:
         """Requests that hold or await a lease."""

@@ -7,11 +7,10 @@ import re
 import string
 from pathlib import PurePath
 
+from freehold.aliases import LONGEST, is_name
 from freehold.errors import InvalidRequest
 
-LONGEST = 200
 _ELSEWHERE = ("https://", "http://", "hf:", "hf.co/", "huggingface.co/", "ollama:", "pypi:")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:[/:][A-Za-z0-9][A-Za-z0-9._-]*)*")
 _LONGEST_FILE = 200  # characters; file systems end at 255 bytes, and a suffix follows
 
 
@@ -22,7 +21,7 @@ def check_name(name: str) -> str:
     """
     if len(name) > LONGEST:
         raise InvalidRequest(f"A model's name has at most {LONGEST} characters; this one has {len(name)}.", param="model")
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not is_name(name):
         raise InvalidRequest(
             f"{name!a} is not a model's name. Names are letters, digits, '.', '_' and '-', in parts joined by ':' or '/', "
             "such as 'smollm2:135m'.",
