@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +20,8 @@ from typing import Any, ClassVar
 import openai
 import pytest
 
-from tests.conftest import Server, fake_model, serving, until
+from freehold.fleet.vitals import resident_bytes
+from tests.conftest import FREEHOLD, Server, fake_model, serving, until
 
 KEY = "upstream-secret-key"
 
@@ -46,14 +51,25 @@ def listening(port: int) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def gateway(folder: Path, models: dict[str, dict[str, Any]], **env: str) -> Iterator[Server]:
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value)
+
+
+def write(folder: Path, models: dict[str, dict[str, Any]]) -> Path:
     tables = [
-        "\n".join([f"[models.{json.dumps(name)}]", *(f"{key} = {json.dumps(value)}" for key, value in own.items())])
+        "\n".join([f"[models.{json.dumps(name)}]", *(f"{key} = {toml(value)}" for key, value in own.items())])
         for name, own in models.items()
     ]
     config = folder / "freehold.toml"
     config.write_text("\n".join(tables))
+    return config
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, models: dict[str, dict[str, Any]], **env: str) -> Iterator[Server]:
+    config = write(folder, models)
     data = folder / "data"
     data.mkdir()
     fake_model(data)
@@ -227,13 +243,228 @@ def test_no_redirect_is_followed(tmp_path: Path) -> None:
         site.server_close()
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["", "ftp://a/v1", "http://", "http://u:p@a/v1", "http://a/v1?x=1", "http://a:99999/v1", "http://ä/v1", "http://a/v 1"],
-)
-def test_an_address_that_is_none_is_refused_at_the_start(url: str) -> None:
+@pytest.mark.parametrize("url", ["", "ftp://a/v1", "http://u:secret@a/v1", "http://a/v1?key=secret"])
+def test_an_address_that_is_none_is_refused_at_the_start_and_not_repeated(url: str) -> None:
     from freehold.errors import SettingsError
     from freehold.settings import load
 
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError) as caught:
         load(env={"FREEHOLD_MODELS": json.dumps({"m": {"engine": "external", "url": url}})})
+    assert "secret" not in str(caught.value)
+    assert "models.m" in str(caught.value)
+
+
+def test_a_name_that_is_none_is_refused_at_the_start() -> None:
+    from freehold.errors import SettingsError
+    from freehold.settings import load
+
+    with pytest.raises(SettingsError, match="is no model's name"):
+        load(env={"FREEHOLD_MODELS": json.dumps({"../m": {"engine": "external", "url": "http://a"}})})
+
+
+def test_answers_have_the_models_name_here(here: Server) -> None:
+    assert here.chat("hello", model="renamed")[2]["model"] == "renamed"
+    body = {"model": "renamed", "stream": True, "messages": [{"role": "user", "content": "one two"}]}
+    text = here.post("/v1/chat/completions", body)[2]
+    assert '"model":"renamed"' in text
+    assert "theirs" not in text
+
+
+def test_fields_of_llama_cpp_reach_another_freehold(here: Server) -> None:
+    assert here.chat("hello", model="theirs", grammar="root ::= [a-z]+", top_k=5)[0] == 200
+
+
+def test_the_key_is_nowhere_to_be_seen(here: Server, upstream: Server) -> None:
+    assert here.chat("hello", model="theirs")[0] == 200
+    told = [
+        here.get(path)[2] for path in ("/api/ps", "/v1/models", "/v1/models/theirs", "/metrics", "/api/version", "/api/tags")
+    ]
+    assert KEY not in json.dumps(told)
+    assert KEY not in here.log.read_text()
+    assert KEY not in Path(f"/proc/{here.pid}/cmdline").read_text()
+    assert here.worker("theirs")["sandbox"] == {"network": upstream.root, "public": False}
+
+
+def test_the_list_says_where_models_are_with_a_server_and_without(here: Server, upstream: Server) -> None:
+    config = here.log.parent / "other.toml"
+    config.write_text(f'[models.away]\nengine = "external"\nurl = "{upstream.base_url}"\n')
+    away = freehold("list", "--config", str(config), "--data-dir", str(here.log.parent / "empty"))
+    assert re.search(rf"^away +chat +at {upstream.root}$", away, re.M)
+    assert "at " + upstream.root in freehold(
+        "show", "away", "--config", str(config), "--data-dir", str(here.log.parent / "empty")
+    )
+    assert re.search(rf"^theirs .*(un)?loaded, at {upstream.root}$", freehold("list", "--url", here.root), re.M)
+    assert here.chat("hello", model="theirs")[0] == 200
+    assert re.search(rf"^theirs +external .* {upstream.root}$", freehold("ps", "--url", here.root), re.M)
+
+
+def freehold(*words: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FREEHOLD_")}
+    return subprocess.run([FREEHOLD, *words], env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_name_of_the_settings_wins_over_aliases_and_installed_models(tmp_path: Path, upstream: Server) -> None:
+    own = {"engine": "external", "url": upstream.base_url, "key_env": "UPSTREAM_KEY", "upstream": "theirs"}
+    with gateway(tmp_path, {"gpt-4o": own, "fake": own}, UPSTREAM_KEY=KEY) as server:
+        for name in ("gpt-4o", "fake"):
+            assert server.chat("hello", model=name)[2]["model"] == name
+            assert server.worker(name)["engine"] == "external"
+        assert [card["id"] for card in server.get("/v1/models")[2]["data"]].count("fake") == 1
+        assert "the installed model fake is hidden" in server.log.read_text()
+        status, _, answer = server.request("DELETE", "/v1/models/gpt-4o")
+        assert (status, answer["error"]["param"]) == (400, "model")
+
+
+def test_nothing_waits_for_an_engine_that_only_takes_connections(tmp_path: Path) -> None:
+    with socket.socket() as wall:
+        wall.bind(("127.0.0.1", 0))
+        wall.listen(16)  # and never accepts
+        url = f"http://127.0.0.1:{wall.getsockname()[1]}/v1"
+        models = {"wall": {"engine": "external", "url": url, "preload": True}}
+        began = time.monotonic()
+        with gateway(tmp_path, models, FREEHOLD_PRELOAD="true") as server:
+            until(lambda: "Freehold is ready at" in server.log.read_text(), 8)  # it would be given up after ten seconds
+            assert server.chat("hello", model="fake")[0] == 200  # nor does another model's load
+            assert time.monotonic() - began < 10
+            assert server.worker("wall")["state"] == "loading"
+
+
+def test_settings_read_anew_add_change_and_remove_engines(tmp_path: Path, upstream: Server) -> None:
+    theirs = {"engine": "external", "url": upstream.base_url, "key_env": "UPSTREAM_KEY", "upstream": "theirs"}
+    with gateway(tmp_path, {"one": theirs, "two": theirs}, UPSTREAM_KEY=KEY) as server:
+        assert server.chat("hello", model="two")[0] == 200
+        words = '[[fake:{"tokens": 30, "token_delay_s": 0.05}]] a b c'
+        running: list[Any] = []
+        thread = threading.Thread(target=lambda: running.append(server.chat(words, model="one")))
+        thread.start()
+        until(lambda: [each["busy"] for each in server.get("/api/ps")[2]["workers"] if each["model"] == "one"] == [1])
+        write(tmp_path, {"one": {**theirs, "slots": 2}, "three": theirs})
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: server.chat("hello", model="three")[0] == 200)
+        until(lambda: "two" not in {worker["model"] for worker in server.get("/api/ps")[2]["workers"]})
+        status, _, answer = server.chat("hello", model="two")
+        assert (status, answer["error"]["code"]) == (404, "model_not_found")
+        assert not running  # the request that began before still runs
+        thread.join()
+        assert running[0][0] == 200
+        assert server.chat("hello", model="one")[0] == 200
+        assert server.worker("one")["slots"] == 2
+
+
+def test_a_way_that_leads_back_here_is_found(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+
+    def to(server: Server) -> dict[str, Any]:
+        return {"engine": "external", "url": server.base_url}
+
+    with gateway(first, {}) as one, gateway(second, {"round": to(one)}) as two:
+        write(first, {"round": to(two), "self": to(one)})
+        one.process.send_signal(signal.SIGHUP)
+        until(lambda: one.get("/v1/models/self")[0] == 200)
+        status, _, answer = one.chat("hello", model="self")
+        assert status == 503
+        assert "leads back to this server" in answer["error"]["message"]
+        for server in (one, two):
+            until(lambda server=server: "leads back" in json.dumps(server.chat("hello", model="round")[2]), 30)  # type: ignore[misc]
+
+
+FAKE = [sys.executable, "-m", "freehold.workers.fake"]
+
+
+@pytest.fixture(scope="module")
+def starting(upstream: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that starts engines by commands."""
+    data = tmp_path_factory.mktemp("second")
+    fake_model(data, "deep")
+    second = {
+        "FREEHOLD_DEFAULT_CHAT": "deep",
+        "FREEHOLD_DEFAULT_EMBEDDING": "deep",
+        "FREEHOLD_PORT": "0",
+        "FREEHOLD_STARTER": "false",
+    }
+    lost = [sys.executable, "-c", "import sys; print('error: no such GPU'); sys.exit(3)", "{port}"]
+    models: dict[str, dict[str, Any]] = {
+        "tcp": {"command": [*FAKE, "--tcp", "{port}"]},
+        "uds": {"command": [*FAKE, "--socket", "{socket}"], "context": 1024, "memory": "64 MiB"},
+        "second": {
+            "command": [str(FREEHOLD), "up", "--port", "{port}", "--data-dir", str(data)],
+            "env": second,
+            "upstream": "deep",
+        },
+        "lost": {"command": lost},
+        "absent": {"command": ["no-such-program", "{port}"]},
+        "huge": {"command": [*FAKE, "--tcp", "{port}"], "memory": "900000 GiB"},
+        "nogpu": {"command": [*FAKE, "--tcp", "{port}"], "memory": "1 GiB", "device": "cuda:7"},
+    }
+    models = {name: {"engine": "external", **own} for name, own in models.items()}
+    with gateway(tmp_path_factory.mktemp("starting"), models, FREEHOLD_TIMEOUTS_LOAD="20") as running:
+        yield running
+
+
+@pytest.mark.parametrize("model", ["tcp", "uds", "second"])
+def test_an_engine_is_started_by_its_command(starting: Server, model: str) -> None:
+    status, _, answer = starting.chat("one two", model=model)
+    assert status == 200, answer
+    assert (answer["choices"][0]["message"]["content"], answer["model"]) == ("one two", model)
+    worker = starting.worker(model)
+    assert (worker["state"], worker["sandbox"]["network"]) == ("ready", "shared")
+    assert worker["pid"]
+    assert worker["rss_bytes"] > sum(filter(None, map(resident_bytes, [worker["pid"]])))  # its children's, too
+    assert worker["plan"]["bytes"] == ({"host": 64 * 2**20} if model == "uds" else {})
+    status, _, _ = starting.post("/api/unload", {"model": model})
+    assert status == 200
+    until(lambda: not alive(worker["pid"]))
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "word"),
+    [
+        ("lost", "model_failed", "it exited with status 3. error: no such GPU"),
+        ("absent", "model_failed", "the program 'no-such-program' cannot be started: No such file or directory"),
+        ("huge", "insufficient_memory", "Its setting `memory` is"),
+        ("nogpu", "insufficient_memory", "there is no cuda:7"),
+    ],
+)
+def test_one_that_does_not_start_says_why(starting: Server, model: str, code: str, word: str) -> None:
+    status, _, answer = starting.chat("hello", model=model)
+    assert (status, answer["error"]["code"]) == (503, code)
+    assert word in answer["error"]["message"]
+
+
+def test_one_that_ends_is_started_again(starting: Server) -> None:
+    assert starting.chat("hello", model="tcp")[0] == 200
+    before = starting.worker("tcp")
+    children = [int(pid) for pid in Path(f"/proc/{before['pid']}/task/{before['pid']}/children").read_text().split()]
+    os.kill(children[0], signal.SIGKILL)
+    until(lambda: starting.worker("tcp")["restarts"] > before["restarts"] and starting.worker("tcp")["state"] == "ready")
+    assert starting.chat("hello", model="tcp")[0] == 200
+    assert not any(map(alive, [before["pid"], *children]))
+
+
+def test_one_that_is_still_starting_ends_with_the_server_however_that_ends(tmp_path: Path) -> None:
+    sleep = "import time; time.sleep(600)"
+    nested = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}]); {sleep}"
+    models = {"deaf": {"engine": "external", "command": [sys.executable, "-c", nested, "{port}"], "preload": True}}
+    with gateway(tmp_path, models, FREEHOLD_PRELOAD="true") as server:
+        group = until(lambda: server.worker("deaf")["pid"])
+        until(lambda: len(members(group)) == 3)
+        server.process.kill()
+        until(lambda: not members(group), 5)
+
+
+def members(group: int) -> list[int]:
+    """The processes of a group that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, pgrp = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            found += [int(folder.name)] if int(pgrp) == group and state != "Z" else []
+    return found
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False

@@ -27,7 +27,7 @@ from freehold.fleet.loading import checked, load
 from freehold.fleet.process import Process
 from freehold.fleet.pulse import Pace
 from freehold.fleet.remote import UNTOLD, Remote, RemoteClient, listening_at
-from freehold.fleet.vitals import resident_bytes
+from freehold.fleet.vitals import group_resident_bytes, resident_bytes
 from freehold.fleet.watch import Limits, Watch
 from freehold.hardware.plan import HOST, Plan
 from freehold.hardware.smaller import smaller
@@ -151,7 +151,8 @@ class Unit:
 
     def status(self) -> WorkerStatus:
         process, ready = self._process, self.state == "ready"
-        rss = resident_bytes(process.pid) if process else None
+        resident = resident_bytes if self.deployment.remote is None else group_resident_bytes
+        rss = resident(process.pid) if process else None
         failed = self.state == "failed"
         return WorkerStatus(
             model=self.deployment.name,

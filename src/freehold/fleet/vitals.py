@@ -52,6 +52,12 @@ def resident_bytes(pid: int, root: Path = Path("/")) -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def group_resident_bytes(group: int, root: Path = Path("/")) -> int | None:
+    """The resident memory of all processes of a group; what they share is counted as often."""
+    found = [resident_bytes(int(folder.name), root) for folder in (root / "proc").glob("[0-9]*") if _group(folder) == group]
+    return sum(filter(None, found)) if found else None
+
+
 def oom_kills(root: Path = Path("/")) -> int | None:
     """Processes that Linux has killed for want of memory since it started, as /proc/vmstat counts them."""
     try:
@@ -65,6 +71,13 @@ def oom_kills(root: Path = Path("/")) -> int | None:
 def _after_name(stat: str) -> list[str]:
     """The fields from the third on: the second, the name, may hold blanks and brackets."""
     return stat.rpartition(")")[2].split()
+
+
+def _group(process: Path) -> int | None:
+    try:
+        return int(_after_name((process / "stat").read_text(encoding="utf-8", errors="replace"))[2])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _state(task: Path) -> str:

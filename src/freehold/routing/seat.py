@@ -80,7 +80,7 @@ class Seat:
         oldest = self.queue.oldest()
         busy = self.taken > 0 or oldest is not None
         devices = frozenset(device for device in self.memory if device != "host") or frozenset({"host"})
-        if self.deployment.remote is not None and not self.memory:
+        if self.deployment.remote is not None and not self.deployment.plan.memory:
             devices = frozenset()  # what is loaded elsewhere keeps nothing here busy
         return View(
             name=self.name,

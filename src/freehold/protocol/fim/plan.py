@@ -144,6 +144,12 @@ def _family(target: Target) -> Family:
         raise InvalidRequest(
             f"The model {target.name!r} does not complete text; choose a code model.", param="model", code="invalid_value"
         )
+    if target.external:
+        raise InvalidRequest(
+            f"The model {target.name!r} is an external engine's; those are not asked to fill in. Choose one that runs here.",
+            param="model",
+            code="unsupported_parameter",
+        )
     family = CHAT if "fim_by_chat" in target.capabilities else family_of(target.marks, target.fim)
     if family is not None:
         return family
