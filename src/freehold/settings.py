@@ -144,6 +144,7 @@ class ImageSettings(_Section):
 
 class SpeechSettings(_Section):
     characters: int = Field(100_000, ge=1, le=10_000_000, description="Characters of a text that is to be spoken, at most.")
+    hours: float = Field(8.0, gt=0, le=1000, description="Hours of an audio that is to be transcribed, at most.")
 
 
 class SourceSettings(_Section):

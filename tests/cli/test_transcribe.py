@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import wave
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from freehold.store.pull import pull
 from freehold.store.store import Store
 from tests.cli.parts import Result, assert_one_line, run
-from tests.conftest import Server
+from tests.conftest import FREEHOLD, Server, until
 from tests.speech import BECKETT, HEARS, TWO_CITIES, clip, word_errors
 
 
@@ -51,6 +55,28 @@ def test_json_has_the_segments_of_each_recording(tmp_path: Path, ears: dict[str,
     assert word_errors(BECKETT, row["text"]) <= 0.2
     assert row["seconds"] == pytest.approx(9.96, abs=0.05)
     assert row["segments"][0]["start"] < row["segments"][0]["end"] <= row["segments"][-1]["end"]
+
+
+def test_how_far_a_long_recording_is_can_be_seen(tmp_path: Path, ears: dict[str, str], server: Server) -> None:
+    """Twenty minutes of it, whose client leaves when that was seen."""
+    with wave.open(str(clip("beckett.wav"))) as source, wave.open(str(tmp_path / "long.wav"), "wb") as sink:
+        sink.setparams(source.getparams())
+        speech = source.readframes(source.getnframes())
+        for _ in range(120):
+            sink.writeframes(speech)
+    command = [FREEHOLD, "transcribe", str(tmp_path / "long.wav")]
+    with subprocess.Popen(command, env={**os.environ, **ears}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as talking:
+        table = until(lambda: run(tmp_path, "ps", env=ears).out if files(server) else None)
+        [file] = files(server)
+        talking.kill()
+    assert re.search(r" ready, transcribing \d+ of 20 min ", table), table
+    assert 0 < file["heard_s"] < file["claimed_s"] == pytest.approx(1_196, abs=10)
+    until(lambda: not files(server))
+
+
+def files(server: Server) -> list[dict[str, float]]:
+    workers = server.get("/api/ps")[2]["workers"]
+    return [file for worker in workers if worker["model"] == HEARS for file in worker["files"] if file["heard_s"]]
 
 
 def test_what_cannot_be_heard_is_told_with_its_name(tmp_path: Path, ears: dict[str, str]) -> None:

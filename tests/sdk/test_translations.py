@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     ears.streaming(folder)
     pull(Store(data), str(folder), on_progress=lambda progress: None)
     env = {f"FREEHOLD_DEFAULT_{task}": "fake" for task in ("CHAT", "EMBEDDING")}
-    env["FREEHOLD_DEFAULT_TRANSCRIPTION"] = "whisper:tiny"
+    env |= {"FREEHOLD_DEFAULT_TRANSCRIPTION": "whisper:tiny", "FREEHOLD_SPEECH_HOURS": "0.1"}
     with serving(data, env=env) as server, openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
         yield client
 
@@ -63,6 +64,15 @@ def test_whisper_is_told_the_language_or_finds_it(client: openai.OpenAI, sound: 
     ]
     with pytest.raises(openai.BadRequestError, match="it knows: de, en"):
         heard(language="fr")
+
+
+def test_an_audio_is_no_longer_than_the_setting_says(client: openai.OpenAI) -> None:
+    size = 8_000 * 400  # bytes of as many seconds
+    form = struct.pack("<8sIHHIIHH", b"WAVEfmt ", 16, 1, 1, 8_000, 8_000, 1, 8)
+    head = struct.pack("<4sI", b"RIFF", 36 + size) + form + struct.pack("<4sI", b"data", size)
+    with pytest.raises(openai.APIStatusError, match=r"longer than 0\.1 hours, the limit \(setting `speech\.hours`\)") as caught:
+        client.audio.transcriptions.create(model="whisper-1", file=("a.wav", head + b"\x80" * size))
+    assert (caught.value.status_code, caught.value.code) == (413, "audio_too_long")
 
 
 @pytest.mark.parametrize(("model", "least"), [("transducer:tiny", 20), ("streaming", 8)])

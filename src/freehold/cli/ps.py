@@ -68,4 +68,14 @@ def _state(worker: dict[str, Any]) -> str:
         state += f" (next try {'when asked, ' if worker.get('given_up') else ''}in {duration(pause)})"
     if worker.get("reduced"):
         state += f" ({worker['reduced']})"
-    return str(state)
+    return ", ".join((str(state), *map(_heard, worker.get("files", ()))))
+
+
+def _heard(file: dict[str, Any]) -> str:
+    """How far a file is that is being transcribed."""
+    heard, claimed = file["heard_s"], file["claimed_s"]
+    if claimed is None:
+        return f"transcribing, {duration(heard)} heard"
+    if claimed < 60:
+        return f"transcribing {heard:.0f} of {claimed:.0f} s"
+    return f"transcribing {heard / 60:.0f} of {claimed / 60:.0f} min"

@@ -15,6 +15,7 @@ from freehold.fleet.unit import State, Unit, WorkerStatus
 from freehold.fleet.watch import Limits
 from freehold.hardware.plan import Plan
 from freehold.settings import TimeoutSettings, WorkerSettings
+from freehold.store.manifest import Task
 
 __all__ = ["State", "Supervisor", "WorkerStatus"]
 
@@ -93,6 +94,11 @@ class Supervisor:
         """The numbers of the Freehold servers that a request for the model passes through, this one first."""
         unit = self._units.get(model)
         return (self.number, *(unit.via if unit else ()))
+
+    def clients(self, task: Task) -> dict[str, EngineClient]:
+        """The workers on this machine that are ready and do that, by their models."""
+        units = (unit for unit in self._units.values() if unit.deployment.task == task and unit.deployment.remote is None)
+        return {unit.deployment.name: unit.client for unit in units if unit.client is not None}
 
     def status(self) -> list[WorkerStatus]:
         return [unit.status() for unit in self._units.values()]

@@ -124,6 +124,11 @@ class Unit:
         """The Freehold servers behind an engine elsewhere."""
         return self._client.model.via if isinstance(self._client, RemoteClient) else ()
 
+    @property
+    def client(self) -> EngineClient | None:
+        """Of the worker that is ready; None while there is none."""
+        return self._client if self.state == "ready" else None
+
     def revive(self) -> None:
         """Ends the pause before the next start."""
         if self.state == "failed":

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 import freehold
 from freehold.errors import InvalidRequest
+from freehold.gateway.doing import files_heard
 from freehold.gateway.http import Json, read_json
 from freehold.gateway.ollama_library import loaded, on_ollamas_port
 from freehold.gateway.services import Services
@@ -33,13 +34,14 @@ async def version(services: Services, request: Request) -> Response:
 
 
 async def workers(services: Services, request: Request) -> Response:
-    """Every worker with its process, its queue and its sandbox, and how far the memory is planned; and the models in memory as
-    Ollama's clients read them."""
-    loads = services.scheduler.loads()
+    """Every worker with its process, its queue, its sandbox and how far it is with each file that it transcribes; how far the
+    memory is planned; and the models in memory as Ollama's clients read them."""
+    loads, files = services.scheduler.loads(), await files_heard(services)
     rows = []
     for worker in services.supervisor.status():
         load = loads.get(worker.model)
-        rows.append({**asdict(worker), "busy": load.taken if load else 0, "queued": load.waiting if load else 0})
+        work = {"busy": load.taken if load else 0, "queued": load.waiting if load else 0, "files": files.get(worker.model, [])}
+        rows.append({**asdict(worker), **work})
     memory = [
         {"device": device, "budget_bytes": budget, "planned_bytes": planned}
         for device, budget, planned in services.scheduler.memory()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from freehold.errors import DoesNotFit, ModelNotFound, NotInstalled
 from freehold.fleet import builds
@@ -177,12 +178,18 @@ class Catalog:
             projector=self._store.serving(manifest, "projector"),
             draft=self._store.serving(manifest, "draft"),
             adapter=self._store.serving(manifest, "adapter"),
-            options=manifest.options,
+            options=self._options(manifest),
             files={file.role: self._store.path(file) for file in manifest.files if file.role != "part"},
             folder=self._store.folder(manifest),
             remote=remote_of(own) if own is not None and own.engine == "external" else None,
         )
         return Entry(manifest, deployment, self._target(manifest, deployment), self._stay(manifest.name), misfit)
+
+    def _options(self, manifest: Manifest) -> Mapping[str, Any]:
+        """What its engine is told: what the manifest says, and of the settings what only the engine can hold to."""
+        if manifest.task != "transcription":
+            return manifest.options
+        return {**manifest.options, "max_seconds": 3600 * self._settings.speech.hours}
 
     def _stay(self, name: str) -> Stay:
         settings = self._settings

@@ -84,7 +84,9 @@ def _decode(most: float) -> None:
     for samples in _samples(container, stream):
         written += len(samples) // 2
         if written > most * RATE:
-            raise Unusable(f"The audio is longer than {most / 3600:g} hours, the limit.", "audio_too_long", 413)
+            raise Unusable(
+                f"The audio is longer than {most / 3600:g} hours, the limit (setting `speech.hours`).", "audio_too_long", 413
+            )
         out.write(samples)
     if not written:
         raise unreadable

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from freehold.errors import FreeholdError
@@ -27,6 +27,7 @@ from freehold.workers.transcription.vad import Sensitivity
 
 _LINE = 8.0  # seconds of a piece that becomes a line of subtitles, or an event of a stream
 _FIRST = 5.0  # seconds of a stream's first piece: its words come early
+_MOST_TOLD = 16  # files whose progress is told
 _BETWEEN = 2.0  # seconds until a stream tells how far it is
 
 T = TypeVar("T", TranscriptionRequest, TranslationRequest)
@@ -38,12 +39,14 @@ class Endpoints:
     def __init__(self, recogniser: Recogniser, most: float):
         self._recogniser = recogniser
         self._most = most
+        self._files: list[Listening] = []  # that are being listened to, and some that were
 
     @property
     def routes(self) -> Sequence[BaseRoute]:
         return (
             Route("/v1/audio/transcriptions", self._transcribe, methods=["POST"]),
             Route("/v1/audio/translations", self._translate, methods=["POST"]),
+            Route("/progress", self._progress),
             WebSocketRoute("/v1/realtime", Live(self._recogniser).listen),
         )
 
@@ -97,7 +100,14 @@ class Endpoints:
             before = chunking.prefix_padding_ms / 1000
             sensitivity = Sensitivity(chunking.threshold, chunking.silence_duration_ms / 1000)
             cut = Cut(cut.longest, cut.first, cut.pause, before)
-        return Listening(file, self._recogniser, asked, cut, sensitivity, self._most)
+        listening = Listening(file, self._recogniser, asked, cut, sensitivity, self._most)
+        self._files = [each for each in self._files if not each.over] + [listening]
+        return listening
+
+    async def _progress(self, request: Request) -> Response:
+        """How many seconds of each file have been heard, and how many it says it has."""
+        files = [each for each in self._files if not each.over][:_MOST_TOLD]
+        return JSONResponse({"files": [{"heard_s": round(each.heard, 1), "claimed_s": each.claimed} for each in files]})
 
 
 async def _read(request: Request, kind: type[T]) -> tuple[T, BinaryIO]:

@@ -54,6 +54,11 @@ class Listening:
             self.stop()
             thread.join()
 
+    @property
+    def over(self) -> bool:
+        """Whether all of it has been heard, or it was ended."""
+        return self.file.closed
+
     def stop(self) -> None:
         self._stopped.set()
         with contextlib.suppress(queue.Empty):
