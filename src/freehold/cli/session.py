@@ -87,6 +87,9 @@ class Session:
         from freehold.errors import NotInstalled
         from freehold.store.found import PROGRAMS
 
+        own = self.settings.models.get(name)
+        if own is not None and own.engine == "external":
+            raise NotInstalled(f"{name} is the model of an external engine: nothing of it is on this machine.")
         try:
             return self.store.get(name)
         except NotInstalled:

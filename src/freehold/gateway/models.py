@@ -30,7 +30,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
     manifest, target = entry.manifest, served_as(services, entry)
     facts = manifest.facts
     chat = target.task == "chat"
-    context = None if target.context == UNTOLD and target.external else target.context
+    context = told_context(target)
     output = context if chat else 0
     return {
         "id": manifest.name,
@@ -65,6 +65,11 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "tuned": entry.deployment.plan.tuned or None,
         "via": services.supervisor.via(manifest.name),
     }
+
+
+def told_context(target: Target) -> int | None:
+    """Tokens a request; None of an engine elsewhere that has not said yet."""
+    return None if target.context == UNTOLD and target.external else target.context
 
 
 def _meta(manifest: Manifest, context: int | None) -> dict[str, int | None]:

@@ -11,7 +11,7 @@ from freehold.fleet.client import EngineClient
 from freehold.gateway.calls import parse_answer
 from freehold.gateway.http import Json
 from freehold.gateway.inference import LeasedAnswer, answer, answered, received
-from freehold.gateway.models import find, served_as
+from freehold.gateway.models import find, served_as, told_context
 from freehold.gateway.services import Services
 from freehold.protocol.plan import encode
 from freehold.protocol.requests.tokens import DetokenizeRequest, TemplateRequest, TokenizeRequest
@@ -49,7 +49,7 @@ async def props(services: Services, request: Request) -> Response:
     entry = find(services, request.query_params.get("model") or "@chat")
     target = served_as(services, entry)
     shown = {
-        "default_generation_settings": {"n_ctx": target.context},
+        "default_generation_settings": {"n_ctx": told_context(target) or 0},
         "total_slots": target.slots,
         "model_alias": target.name,
         "modalities": {"vision": "vision" in target.capabilities, "audio": False},

@@ -15,7 +15,7 @@ def details(card: Mapping[str, Any], family: str) -> dict[str, Any]:
     """`card` is OpenAI's description (`models.model_card`), `family` the architecture that the file names."""
     return {
         "parent_model": "",
-        "format": "gguf",
+        "format": "gguf" if card["engine"] == "llama.cpp" else "",
         "family": family,
         "families": [family] if family else [],
         "parameter_size": parameter_size(card["meta"]["n_params"]),
