@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from freehold.builder import torch
-from freehold.errors import NotInstalled, StoreError
+from freehold.builder import environment, torch
+from freehold.builder.make import Place
+from freehold.builder.progress import OnStep
+from freehold.errors import BuildFailed, NotInstalled, StoreError
 from freehold.fleet import builds, environments, shelf
 from freehold.fleet.environments import Environment
 from freehold.hardware.cpu import Cpu
@@ -159,6 +161,45 @@ def test_an_interrupted_installation_leaves_nothing_that_counts(registry: Regist
     done = registry.freehold(home, "engine", "remove", "diffusers")
     assert done.code == 0
     assert not work.exists()
+
+
+def test_an_environment_is_kept_over_an_interrupted_trial_and_not_over_a_failed_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gigabytes are not fetched again because of Ctrl-C; what does not draw is made anew."""
+    place, kept, root = Place(home / "data", machine()), [], shelf.folder(home / "data")
+
+    def fill(name: str, chosen: torch.Choice, index: str, made: Path, report: OnStep) -> str:
+        kept.append(made.exists())
+        packages = made / "venv" / "lib" / "python3" / "site-packages"
+        for package in ("torch-2.0", "diffusers-1.0"):
+            (packages / f"{package}.dist-info").mkdir(parents=True, exist_ok=True)
+        (made / "venv" / "bin").mkdir(exist_ok=True)
+        if not (made / "venv" / "bin" / "python").exists():
+            (made / "venv" / "bin" / "python").symlink_to(sys.executable)
+        return "somewhere"
+
+    def install(trial: BaseException | str) -> Environment:
+        def draw(environment: Environment, sandbox: str) -> str:
+            assert environment.python.exists()
+            if isinstance(trial, str):
+                return trial
+            raise trial
+
+        monkeypatch.setattr(environment, "draw", draw)
+        return environment.install(place, "diffusers", "index", "cpu", lambda step: None)
+
+    monkeypatch.setattr(environment, "_packages", fill)
+    with pytest.raises(KeyboardInterrupt):
+        install(KeyboardInterrupt())
+    with pytest.raises(BuildFailed):
+        install(BuildFailed("it does not draw"))
+    assert environments.installed(root) == []
+    made = install("drew")
+    assert kept == [False, True, False]
+    assert (made.tested, made.version, made.torch) == ("drew", "diffusers 1.0", "2.0")
+    assert made.python.exists()
+    assert not (root / ".work" / "diffusers").exists()
 
 
 def test_what_is_no_manifest_is_no_engine(home: Path) -> None:

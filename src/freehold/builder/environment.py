@@ -4,6 +4,7 @@ replaces anything."""
 from __future__ import annotations
 
 import re
+import shutil
 import time
 import venv
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from freehold.builder.make import Place
 from freehold.builder.progress import OnStep, Step, bytes_of
 from freehold.builder.trial import draw
 from freehold.builder.workshop import staging, working
-from freehold.errors import StoreError
+from freehold.errors import BuildFailed, StoreError
 from freehold.fleet import environments
 from freehold.fleet.environments import LOCKS, Environment, Name
 from freehold.store import disk, pip
@@ -33,35 +34,41 @@ def install(place: Place, name: Name, index: str, variant: str | None, report: O
     """
     chosen, pinned = torch.choose(place.machine, variant), environments.pin(name)
     with working(place.root, name, [pinned, chosen.folder, index]) as work:
-        made = _packages(name, chosen, index, work, report)
+        home = work / "made"  # after Ctrl-C it stays, whole or not, and the next try goes on with it
+        made = _packages(name, chosen, index, home, report)
+        new = Environment(
+            name=name,
+            version=f"{name} {_version(home, name)}",
+            torch=_version(home, "torch"),
+            device=chosen.device,
+            pin=pinned,
+            folder=home,
+            made=made,
+        )
+        report(Step("testing", text="testing: it draws a picture"))
+        try:
+            tested = draw(new, place.sandbox)
+        except BuildFailed:
+            shutil.rmtree(home, ignore_errors=True)  # what does not draw is not gone on with
+            raise
+        report(Step("installing", text="moving it into place"))
+        size = disk.tree_bytes(home)
         with staging(work) as staged:
             with disk.translated():
-                (work / "venv").rename(staged / "venv")
-            new = Environment(
-                name=name,
-                version=f"{name} {_version(staged, name)}",
-                torch=_version(staged, "torch"),
-                device=chosen.device,
-                pin=pinned,
-                folder=staged,
-                made=made,
+                home.rename(staged)
+            return environments.commit(
+                place.root, replace(new, folder=staged, tested=tested, size=size, created=int(time.time()))
             )
-            report(Step("testing", text="testing: it draws a picture"))
-            tested = draw(new, place.sandbox)
-            report(Step("installing", text="moving it into place"))
-            size = disk.tree_bytes(staged)
-            return environments.commit(place.root, replace(new, tested=tested, size=size, created=int(time.time())))
 
 
-def _packages(name: Name, chosen: torch.Choice, index: str, work: Path, report: OnStep) -> str:
-    """Fills work/venv, going on where an earlier try ended; returns where torch came from."""
-    home, note = work / "venv", work / "torch.txt"
-    python = home / "bin" / "python"
+def _packages(name: Name, chosen: torch.Choice, index: str, home: Path, report: OnStep) -> str:
+    """Fills `home`, going on where an earlier try ended; returns where torch came from."""
+    work, python, note = home.parent, home / "venv" / "bin" / "python", home / "torch.txt"
     with disk.translated():
         if not note.is_file():
             disk.require(disk.free_bytes(work), chosen.bytes + _PACKAGES_BYTES + _DOWNLOADED_BYTES)
             report(Step("preparing", text="making a Python of its own"))
-            venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(home)
+            venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(home / "venv")
             look = _watching(work, report, "installing torch", chosen.bytes)
             disk.write_atomically(note, torch.install(chosen, python, index, work, look))
         look = _watching(work, report, f"installing {name}", _PACKAGES_BYTES)
@@ -89,9 +96,9 @@ def _watching(work: Path, report: OnStep, stage: str, total: int) -> Callable[[]
     return look
 
 
-def _version(staged: Path, package: str) -> str:
+def _version(home: Path, package: str) -> str:
     """Of an installed package, by the name of the folder that pip leaves for it (PEP 376)."""
-    found = (re.fullmatch(rf"{package}-(.+)\.dist-info", path.name) for path in staged.glob("venv/lib/python*/site-packages/*"))
+    found = (re.fullmatch(rf"{package}-(.+)\.dist-info", path.name) for path in home.glob("venv/lib/python*/site-packages/*"))
     version = next((match[1] for match in found if match), None)
     if version is None:
         raise StoreError(f"pip did not install {package}.", pip.CONFIGURATION)
