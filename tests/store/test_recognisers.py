@@ -11,7 +11,7 @@ from freehold.errors import BadModelFile
 from freehold.store import recognisers
 from freehold.store.pull import pull
 from freehold.store.store import Store
-from tests.workers import ears
+from tests.workers import ears, speakers
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,18 @@ def test_a_folder_is_a_recogniser(
     assert (manifest.options["family"], manifest.options["files"]) == (family, roles)
     assert manifest.options.get("languages") == languages
     assert {path.name for path in Store(tmp_path / "data").folder(manifest).iterdir()} == set(roles.values())
+
+
+def test_a_folder_with_a_segmentation_and_an_embedding_tells_speakers_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "voices"
+    folder.mkdir()
+    speakers.segmentation(folder / "model.onnx")
+    speakers.segmentation(folder / "model.int8.onnx")
+    speakers.embedding(folder / "voxceleb_resnet34.onnx")
+    manifest = pull(Store(tmp_path / "data"), str(folder), on_progress=lambda progress: None)
+    assert (manifest.name, manifest.task, manifest.engine) == ("voices", "diarization", "sherpa-onnx")
+    assert manifest.options["files"] == {"segmentation": "model.onnx", "embedding": "voxceleb_resnet34.onnx"}
+    assert {file.name for file in manifest.files} == {"model.onnx", "voxceleb_resnet34.onnx"}
 
 
 def test_of_two_precisions_one_is_taken() -> None:
@@ -75,4 +87,6 @@ def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
     ears.transducer(folder)
     (folder / "joiner.onnx").unlink()
     refused("kind 'zipformer2'")
+    (folder / "tokens.txt").unlink()
+    refused("lacks the part for embedding and segmentation")
     assert not Store(data).list()

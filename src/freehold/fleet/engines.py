@@ -26,6 +26,7 @@ from freehold.store.manifest import Role, Task
 _OURS: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("sherpa-onnx", "transcription"): "freehold.workers.transcription",
+        ("sherpa-onnx", "diarization"): "freehold.workers.diarization",
         ("sherpa-onnx", "speech"): "freehold.workers.speech",
         ("espeak-ng", "speech"): "freehold.workers.speech",
         ("diffusers", "image"): "freehold.workers.images",

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from freehold.errors import InvalidRequest
+from freehold.gateway.diarized import PATIENCE, Diarization, DiarizedAnswer, diariser
 from freehold.gateway.models import find
 from freehold.gateway.relayed import Call, RelayedAnswer
 from freehold.gateway.services import Services
@@ -21,7 +22,6 @@ from freehold.routing.scheduler import Terms
 from freehold.routing.seat import lasting
 from freehold.store.manifest import Task
 
-_PATIENCE = 86_400.0  # seconds: the answer to hours of audio may take hours; a worker that hangs is found by its heartbeat
 _OURS = frozenset({"keep_alive", "priority"})  # fields that no worker is told of
 
 T = TypeVar("T", TranscriptionRequest, TranslationRequest)
@@ -47,9 +47,13 @@ async def _heard(services: Services, request: Request, kind: type[T]) -> Respons
         entry = for_task(services, parsed.value.model, "transcription")
         request.scope["freehold.model"] = entry.manifest.name
         entry.check()
-        body = form.upload(_fields(form, parsed), [file])
-        call = Call(request.url.path, body, _headers(parsed), first=_PATIENCE)
-        return RelayedAnswer(services, entry, call, _terms(request, parsed.value, entry), held.pop_all())
+        terms = _terms(request, parsed.value, entry)
+        if parsed.value.form == "diarized_json":
+            tells = await diariser(services, entry)
+            asked = Diarization(tells, form, file, _fields(form, parsed), request.url.path, _headers(parsed))
+            return DiarizedAnswer(services, entry, asked, terms, held.pop_all())
+        call = Call(request.url.path, form.upload(_fields(form, parsed), [file]), _headers(parsed), first=PATIENCE)
+        return RelayedAnswer(services, entry, call, terms, held.pop_all())
 
 
 def _file(form: Form) -> FilePart:

@@ -21,7 +21,7 @@ from freehold.routing.catalog import Entry
 from freehold.store.manifest import Manifest
 
 # What models of a task take and give, where it is not text.
-_TAKES = {"transcription": "audio"}
+_TAKES = {"transcription": "audio", "diarization": "audio"}
 _GIVES = {"embedding": "embeddings", "rerank": "score", "speech": "audio", "image": "image"}
 
 

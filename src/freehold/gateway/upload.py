@@ -59,15 +59,22 @@ class Form:
 
     def upload(self, fields: Iterable[tuple[str, str]], files: Iterable[FilePart]) -> Upload:
         """A multipart body for a worker, of checked fields and of files under their names in this form."""
-        boundary = secrets.token_hex(24)
-        segments: list[bytes | Span] = []
-        for name, value in fields:
-            segments.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
-        for part in files:
-            kind = part.content_type if _KIND.fullmatch(part.content_type) else "application/octet-stream"
-            disposition = f'Content-Disposition: form-data; name="{part.name}"; filename="file"'
-            segments += [f"--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode(), part.span, b"\r\n"]
-        return Upload(f"multipart/form-data; boundary={boundary}", (*segments, f"--{boundary}--\r\n".encode()), self.digest)
+        return multipart(fields, ((part.name, part.content_type, (part.span,)) for part in files), self.digest)
+
+
+def multipart(
+    fields: Iterable[tuple[str, str]], files: Iterable[tuple[str, str, Iterable[bytes | Span]]], digest: bytes = b""
+) -> Upload:
+    """A multipart body of checked fields, and of files as (name, content type, what is in it)."""
+    boundary = secrets.token_hex(24)
+    segments: list[bytes | Span] = []
+    for name, value in fields:
+        segments.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
+    for name, content_type, inside in files:
+        kind = content_type if _KIND.fullmatch(content_type) else "application/octet-stream"
+        disposition = f'Content-Disposition: form-data; name="{name}"; filename="file"'
+        segments += [f"--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode(), *inside, b"\r\n"]
+    return Upload(f"multipart/form-data; boundary={boundary}", (*segments, f"--{boundary}--\r\n".encode()), digest)
 
 
 async def received(request: Request, folder: Path, limit: int, held: contextlib.ExitStack) -> Form:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from freehold.fleet.exchange import Upload
 from freehold.gateway.models import find
 from freehold.gateway.relayed import from_worker
 from freehold.gateway.services import Services
+from freehold.gateway.upload import multipart
 from freehold.protocol.speech import Container, Order
 from freehold.protocol.voices import Voices
 from freehold.routing.catalog import Entry
@@ -41,12 +41,8 @@ def voice_of(services: Services, name: str) -> str:
 
 async def heard(services: Services, data: bytes, param: str, terms: Terms) -> str:
     """What a recording says. Raises InvalidRequest, naming `param`, for what cannot be decoded."""
-    entry, boundary = listener(services), secrets.token_hex(24)
-    disposition = f"--{boundary}\r\nContent-Disposition: form-data; name="
-    model = f'{disposition}"model"\r\n\r\n{entry.manifest.name}\r\n'
-    head = f'{disposition}"file"; filename="file"\r\nContent-Type: application/octet-stream\r\n\r\n'
-    segments = (model.encode(), head.encode(), data, f"\r\n--{boundary}--\r\n".encode())
-    body = Upload(f"multipart/form-data; boundary={boundary}", segments)
+    entry = listener(services)
+    body = multipart([("model", entry.manifest.name)], [("file", "", [data])])
     path, names = "/v1/audio/transcriptions", {"file": param}
     async with _asked(services, entry, path, body, terms=terms, names=names) as stream:
         answer = await stream.read_all()

@@ -14,6 +14,7 @@ from freehold.protocol.languages import NAMES
 CONTENT_TYPES = {
     "json": "application/json",
     "verbose_json": "application/json",
+    "diarized_json": "application/json",
     "text": "text/plain; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
@@ -31,13 +32,15 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """Speech between two pauses: what was said from `start` to `end`, in seconds of the audio."""
+    """Speech between two pauses: what was said from `start` to `end`, in seconds of the audio, and by whom, where that is
+    known."""
 
     text: str
     start: float
     end: float
     words: tuple[Word, ...] = ()
     language: str = ""
+    speaker: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,20 @@ class Transcript:
                     f"{_clock(each.start, '.')} --> {_clock(each.end, '.')}\n{_cue(each.text)}\n\n" for each in self.segments
                 )
                 return ("WEBVTT\n\n" + "".join(cues)).encode()
+            case "diarized_json":
+                return json.dumps(self._diarized(), ensure_ascii=False).encode()
             case "verbose_json":
                 return json.dumps(self._verbose(granularities), ensure_ascii=False).encode()
         return json.dumps({"text": self.text, "usage": usage(self.seconds)}, ensure_ascii=False).encode()
+
+    def _diarized(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "duration": round(self.seconds, 3),
+            "text": self.text,
+            "segments": [_spoken(number, each) for number, each in enumerate(self.segments)],
+            "usage": usage(self.seconds),
+        }
 
     def _verbose(self, granularities: Sequence[str]) -> dict[str, Any]:
         """Of a segment's statistics only what is known: its makers publish the others, the engine does not tell them."""
@@ -97,10 +111,14 @@ def joined(texts: Iterable[str]) -> str:
     return whole
 
 
-def delta(text: str, of: Segment) -> bytes:
-    """OpenAI's event; `start` and `end` are Freehold's own, so that a stream makes subtitles, too."""
-    times = {"start": round(of.start, 3), "end": round(of.end, 3)}
-    return sse.encode({"type": "transcript.text.delta", "delta": text, **times})
+def delta(text: str, of: Segment, number: int) -> bytes:
+    """OpenAI's events, with one for the segment where it is known who speaks; a delta's `start` and `end` are Freehold's own,
+    so that a stream makes subtitles, too."""
+    told = {"type": "transcript.text.delta", "delta": text, "start": round(of.start, 3), "end": round(of.end, 3)}
+    if not of.speaker:
+        return sse.encode(told)
+    segment = _spoken(number, of)
+    return sse.encode({**told, "segment_id": segment["id"]}) + sse.encode(segment)
 
 
 def done(text: str, seconds: float) -> bytes:
@@ -109,6 +127,17 @@ def done(text: str, seconds: float) -> bytes:
 
 def usage(seconds: float) -> dict[str, Any]:
     return {"type": "duration", "seconds": round(seconds, 3)}
+
+
+def _spoken(number: int, segment: Segment) -> dict[str, Any]:
+    return {
+        "type": "transcript.text.segment",
+        "id": f"seg_{number:03}",
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "text": segment.text,
+        "speaker": segment.speaker,
+    }
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:

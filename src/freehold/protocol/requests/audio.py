@@ -17,7 +17,7 @@ _ARRAYS = frozenset(
 _JSON = frozenset({"temperature", "stream", "chunking_strategy"})  # whose text is JSON, or a word
 _MOST_ITEMS = 100
 _NO_PROMPT = "The recognition models here take no text beside the audio; leave it out."
-_NO_SPEAKERS = "No installed model tells speakers apart."
+_MOST_KNOWN = 4  # speakers, as with OpenAI
 
 R = TypeVar("R", bound=Request)
 
@@ -52,7 +52,7 @@ class TranslationRequest(_Heard):
 class TranscriptionRequest(_Heard):
     response_format: Annotated[
         Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"] | None,
-        Honoured("`json` without it; `diarized_json` is refused: no model here tells speakers apart"),
+        Honoured("`json` without it; `diarized_json` where a model that tells speakers apart is installed, else refused"),
     ] = None
     language: Annotated[str | None, Honoured("ISO 639-1, such as `en`; one that the model does not know is refused")] = Field(
         None, min_length=2, max_length=20
@@ -64,12 +64,18 @@ class TranscriptionRequest(_Heard):
         list[Literal["word", "segment"]] | None,
         Honoured("with `verbose_json`; words only of models that time them, else refused"),
     ] = None
-    stream: Annotated[bool | None, Honoured("with `json` or `text`: a delta for each piece of speech")] = None
+    stream: Annotated[bool | None, Honoured("with `json`, `text` or `diarized_json`: a delta for each piece of speech")] = None
     chunking_strategy: Annotated[
         Literal["auto"] | ServerVad | None, Honoured("audio is always cut at pauses; `server_vad` says how")
     ] = None
-    known_speaker_names: Annotated[list[str] | None, Refused(_NO_SPEAKERS)] = None
-    known_speaker_references: Annotated[list[str] | None, Refused(_NO_SPEAKERS)] = None
+    known_speaker_names: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=64)]] | None,
+        Honoured("with `diarized_json`, as many as `known_speaker_references`; up to 4"),
+    ] = None
+    known_speaker_references: Annotated[
+        list[Annotated[str, Field(pattern=r"^data:[^,]*;base64,")]] | None,
+        Honoured("data URLs of a second of each voice or more, of which up to 30 are listened to"),
+    ] = None
 
     @property
     def form(self) -> str:
@@ -88,19 +94,34 @@ class TranscriptionRequest(_Heard):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.form == "diarized_json":
-            raise InvalidRequest(f"Unsupported value: 'response_format'. {_NO_SPEAKERS}", param="response_format")
+        self._check_speakers()
         if self.timestamp_granularities and self.form != "verbose_json":
             raise InvalidRequest(
                 "'timestamp_granularities' needs 'response_format' to be 'verbose_json'.", param="timestamp_granularities"
             )
-        if self.stream and self.form not in ("json", "text"):
-            raise InvalidRequest(f"'stream' goes with 'response_format' json or text, not {self.form}.", param="stream")
+        if self.stream and self.form not in ("json", "text", "diarized_json"):
+            raise InvalidRequest(
+                f"'stream' goes with 'response_format' json, text or diarized_json, not {self.form}.", param="stream"
+            )
         if len(self.languages or ()) > 1:
             raise InvalidRequest("Only one of 'languages' is taken.", param="languages", code="unsupported_value")
         if self.languages and self.language:
             raise InvalidRequest("Either 'language' or 'languages' is taken, not both.", param="languages")
         return self
+
+    def _check_speakers(self) -> None:
+        names, references = self.known_speaker_names or [], self.known_speaker_references or []
+        if (names or references) and self.form != "diarized_json":
+            field = "known_speaker_names" if names else "known_speaker_references"
+            raise InvalidRequest(f"'{field}' needs 'response_format' to be 'diarized_json'.", param=field)
+        if len(names) != len(references) or len(names) > _MOST_KNOWN:
+            raise InvalidRequest(
+                f"There are {len(names)} names and {len(references)} references; there must be as many of each, at most "
+                f"{_MOST_KNOWN}.",
+                param="known_speaker_references",
+            )
+        if len(set(names)) < len(names):
+            raise InvalidRequest("Two known speakers have the same name.", param="known_speaker_names")
 
 
 def parse_form(

@@ -1,18 +1,19 @@
-"""Folders that are already on this machine: a pipeline of diffusers, or a recogniser of speech. They are copied, so that what
-their owner does later is theirs."""
+"""Folders that are already on this machine: a pipeline of diffusers, a recogniser of speech, a model that tells speakers apart.
+They are copied, so that what their owner does later is theirs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from freehold.errors import BadModelFile, StoreError
-from freehold.store import disk, pipelines, recognisers
+from freehold.store import diarisers, disk, pipelines, recognisers
 from freehold.store.catalogue.shapes import folder_memory
-from freehold.store.manifest import Manifest
+from freehold.store.manifest import Manifest, Task
 from freehold.store.names import name_for
 from freehold.store.progress import Meter, OnProgress
 from freehold.store.sources.file import copied
@@ -39,16 +40,7 @@ class FromFolder:
     @contextlib.contextmanager
     def stage(self, store: Store, report: OnProgress) -> Iterator[Staged]:
         names = self._files()
-        pipeline = pipelines.INDEX in names
-        if not pipeline and not any(recognisers.TOKENS.fullmatch(name) for name in names):
-            raise BadModelFile(
-                f"{self.path.name!a} is no model: it has neither a {pipelines.INDEX}, as pipelines have, nor a tokens.txt, as "
-                "recognisers have.",
-                "Name the GGUF file itself.",
-            )
-        roles = {} if pipeline else recognisers.needed([name for name in names if "/" not in name])
-        index = (self.path / pipelines.INDEX).read_bytes()[: 1 << 20] if pipeline else b""
-        wanted = pipelines.needed(names, pipelines.parsed(index)) if pipeline else tuple(roles.values())
+        wanted, terms = self._read(names)
         paths = {name: self.path / name for name in wanted}
         total = sum(path.stat().st_size for path in paths.values())
         disk.require(disk.free_bytes(store.data_dir), total)
@@ -57,8 +49,25 @@ class FromFolder:
             parts = [
                 copied(path, folder / str(number), meter, "part", name) for number, (name, path) in enumerate(paths.items())
             ]
-            there = {part.name: part.path for part in parts if part.path is not None}
-            yield Staged(tuple(parts), self._pipeline(there) if pipeline else _recogniser(there, roles, total), folder)
+            yield Staged(tuple(parts), terms({part.name: part.path for part in parts if part.path is not None}), folder)
+
+    def _read(self, names: list[str]) -> tuple[Collection[str], Callable[[Mapping[str, Path]], Terms]]:
+        """The files that are needed, and what their copies say of the model. Raises BadModelFile for what is none."""
+        if pipelines.INDEX in names:
+            index = pipelines.parsed((self.path / pipelines.INDEX).read_bytes()[: 1 << 20])
+            return pipelines.needed(names, index), self._pipeline
+        here = [name for name in names if "/" not in name]
+        if any(recognisers.TOKENS.fullmatch(name) for name in here):
+            roles = recognisers.needed(here)
+            return roles.values(), lambda there: _speech("transcription", there, recognisers.options(there, roles))
+        if weights := [name for name in here if name.endswith(".onnx")]:
+            told = diarisers.needed(self.path, weights)
+            return told.values(), lambda there: _speech("diarization", there, diarisers.options(there, told))
+        raise BadModelFile(
+            f"{self.path.name!a} is no model: it has neither a {pipelines.INDEX}, as pipelines have, nor ONNX files, as models "
+            "of speech have.",
+            "Name the GGUF file itself.",
+        )
 
     def _pipeline(self, there: Mapping[str, Path]) -> Terms:
         return Terms("file", task="image", engine="diffusers", options=pipelines.options(there, self.path.name))
@@ -76,6 +85,6 @@ class FromFolder:
         return found
 
 
-def _recogniser(there: Mapping[str, Path], roles: Mapping[str, str], size: int) -> Terms:
-    told = {"memory_bytes": folder_memory(size), **recognisers.options(there, roles)}
-    return Terms("file", task="transcription", engine="sherpa-onnx", options=told)
+def _speech(task: Task, there: Mapping[str, Path], options: Mapping[str, Any]) -> Terms:
+    memory = folder_memory(sum(path.stat().st_size for path in there.values()))
+    return Terms("file", task=task, engine="sherpa-onnx", options={"memory_bytes": memory, **options})

@@ -9,21 +9,18 @@ memory that it may take.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from freehold.workers.confine import bound_memory
+from freehold.workers.confine import bound_memory, end_with_parent
 
 RATE = 16_000  # samples a second, what the models were trained on
 REFUSED = 3  # exit code
 _RATES = range(1_000, 768_001)
 _MOST_CHANNELS = 64
-_PR_SET_PDEATHSIG = 1
 
 # Demuxers of files that hold sound themselves. Not among them: playlists and descriptions, which name other files to open,
 # devices, pictures, and raw samples that nothing can be known of.
@@ -44,8 +41,7 @@ class Unusable(Exception):
 
 
 def main() -> int:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    end_with_parent()
     seconds, mib = float(sys.argv[1]), int(sys.argv[2])
     import av  # before the limit: it maps much and uses little
 

@@ -12,11 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from freehold.protocol.transcripts import Segment, joined
 from freehold.workers.transcription.agreement import Agreement
-from freehold.workers.transcription.cutting import Piece
+from freehold.workers.transcription.cutting import Piece, quietest
 from freehold.workers.transcription.decode import RATE
 from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.listener import Listener, Open
@@ -100,7 +98,7 @@ class Interim:
         async with self._gate:
             closing = len(samples) > _MOST
             if closing:
-                samples = samples[: _quietest(samples)]
+                samples = samples[: quietest(samples, 2 * RATE, len(samples) - 2 * RATE)]
             piece = Piece(0, len(samples) / RATE, 0, samples)
             heard = self._recogniser.submit(piece, listener.asked, Urgency.SPEAKING)
             text = joined((window.before, (await asyncio.wrap_future(heard)).text))
@@ -110,13 +108,3 @@ class Interim:
             window.before, window.start = text, window.start + len(samples)
         if self._agreed is agreed and (new := agreed.hear(joined((*(each.result().text for each in said.pieces), text)))):
             await self._tell(new)
-
-
-def _quietest(samples: Samples) -> int:
-    """Where to part them: the quietest tenth of a second that is neither in the first two seconds nor in the last two."""
-    frame = RATE // 50
-    whole = len(samples) // frame
-    energy = np.square(samples[: whole * frame]).reshape(whole, frame).sum(axis=1)
-    smooth = np.convolve(energy, np.ones(5), "same")
-    first, last = 2 * RATE // frame, whole - 2 * RATE // frame
-    return (first + int(np.argmin(smooth[first:last]))) * frame + frame // 2

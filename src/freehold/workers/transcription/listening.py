@@ -6,7 +6,7 @@ import concurrent.futures
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -16,15 +16,16 @@ from freehold.workers.transcription.decode import RATE
 from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.media import Audio, decoded
 from freehold.workers.transcription.recognise import Recogniser
-from freehold.workers.transcription.vad import Detector, Sensitivity
+from freehold.workers.transcription.turns import Turns
+from freehold.workers.transcription.vad import Detector, Sensitivity, Span
 
 _AHEAD = 4  # pieces of a file that wait to be recognised or told
 
 
 @dataclass
 class Listening:
-    """A file that is being listened to, and closed afterwards. `heard` is how many seconds have been decoded, `claimed` how
-    many the file says it has. `stop` ends it early, from any thread."""
+    """A file that is being listened to, and closed afterwards. `turns` say who speaks when, where that is known. `heard` is how
+    many seconds have been decoded, `claimed` how many the file says it has. `stop` ends it early, from any thread."""
 
     file: BinaryIO
     recogniser: Recogniser
@@ -32,6 +33,7 @@ class Listening:
     cut: Cut
     sensitivity: Sensitivity
     longest: float
+    turns: Turns | None = None
     heard: float = 0.0
     claimed: float | None = None
     _told: queue.Queue[concurrent.futures.Future[Segment] | Exception | None] = field(
@@ -89,15 +91,19 @@ class Listening:
         for samples in audio.samples:
             tape.add(samples)
             self.heard = tape.length / RATE
-            for span in detector.feed(samples):
+            for span in self._whose(detector.feed(samples)):
                 yield from cutter.add(span)
             if not detector.speaking:
                 yield from cutter.advance(tape.length)
             if self._stopped.is_set():
                 raise _Stopped
-        for span in detector.end():
+        for span in self._whose(detector.end()):
             yield from cutter.add(span)
         yield from cutter.end()
+
+    def _whose(self, spans: Iterable[Span]) -> Iterator[Span]:
+        for span in spans:
+            yield from (span,) if self.turns is None else self.turns.parted(span)
 
     def _tell(self, item: concurrent.futures.Future[Segment] | Exception | None) -> None:
         while not self._stopped.is_set():

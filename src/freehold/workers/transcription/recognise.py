@@ -47,7 +47,7 @@ class Recogniser:
         words: tuple[Word, ...] = ()
         if self.model.family.timed:
             words = words_of(heard.tokens, heard.starts, heard.lengths, piece)
-        return Segment(heard.text.strip(), piece.start, piece.end, words, heard.language)
+        return Segment(heard.text.strip(), piece.start, piece.end, words, heard.language, piece.speaker)
 
 
 def words_of(tokens: Sequence[str], starts: Sequence[float], lengths: Sequence[float], piece: Piece) -> tuple[Word, ...]:

@@ -33,10 +33,11 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Span:
-    """Speech from sample `start` to `end`, counted from the beginning."""
+    """Speech from sample `start` to `end`, counted from the beginning; `speaker` says whose, where that is known."""
 
     start: int
     end: int
+    speaker: str = ""
 
 
 class Detector:
