@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from freehold.errors import ContextLengthExceeded, EngineBadResponse, FreeholdError, InvalidRequest, ModelFailed
 from freehold.protocol import sse
 from freehold.protocol.engine_errors import from_engine
+from freehold.protocol.engine_schemas import engine_schema
 from freehold.protocol.forced import ForcedCall, forced_schema
 from freehold.protocol.requests import ChatRequest, parse
+from freehold.protocol.requests.messages import FunctionDefinition, Tool
 from freehold.protocol.values import Usage
 
 
@@ -35,6 +37,44 @@ def cut(text: str, seed: int) -> list[str]:
         pieces.append(text[:length])
         text = text[length:]
     return pieces
+
+
+def test_what_a_tool_refers_to_is_found_within_the_call() -> None:
+    reference = {"$ref": "#/$defs/colour"}
+    parameters = {
+        "type": "object",
+        "properties": {"default": reference, "all": {"items": [reference]}, "own": {"const": reference}, "root": {"$ref": "#"}},
+        "$defs": {"colour": {"enum": ["red"]}},
+    }
+    tools = [Tool(type="function", function=FunctionDefinition(name=name, parameters=parameters)) for name in "ab"]
+    for schema, place in (
+        (forced_schema(tools[:1]), "#/properties/arguments"),
+        (forced_schema(tools)["anyOf"][1], "#/anyOf/1/properties/arguments"),
+    ):
+        moved, there = schema["properties"]["arguments"], {"$ref": f"{place}/$defs/colour"}
+        assert moved["properties"] == {
+            "default": there,
+            "all": {"items": [there]},
+            "own": {"const": reference},
+            "root": {"$ref": place},
+        }
+        assert moved["$defs"] == parameters["$defs"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"minimum": 100}, {"minimum": 100, "maximum": 10**16 - 1}),
+        ({"exclusiveMaximum": -5}, {"exclusiveMaximum": -5, "minimum": 1 - 10**16}),
+        ({"minimum": 1, "maximum": 3}, {"minimum": 1, "maximum": 3}),
+        ({}, {}),
+    ],
+)
+def test_an_integer_with_one_limit_gets_the_engines_own_as_the_other(given: dict[str, Any], told: dict[str, Any]) -> None:
+    for kinds in ("integer", ["null", "integer"]):
+        schema = {"anyOf": [{"type": kinds, **given}], "default": {"type": kinds, **given}}
+        assert engine_schema(schema) == {"anyOf": [{"type": kinds, **told}], "default": {"type": kinds, **given}}
+    assert engine_schema({"type": ["number", "integer"], **given}) == {"type": ["number", "integer"], **given}
 
 
 @pytest.mark.parametrize("seed", range(20))

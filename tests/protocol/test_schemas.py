@@ -12,14 +12,21 @@ from pydantic import BaseModel, Field
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.requests import ChatRequest, parse
-from freehold.protocol.requests.schemas import _ENFORCED, _SAYS_NOTHING, too_large, unenforced
+from freehold.protocol.requests.schemas import too_large
+from freehold.protocol.requests.strict import ENFORCED, SAYS_NOTHING, unenforced
 
-KEYWORDS = sorted(_ENFORCED | _SAYS_NOTHING | {"not", "multipleOf"})
+KEYWORDS = sorted(ENFORCED | SAYS_NOTHING | {"not", "multipleOf"})
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 def text(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": pattern}
+
+
+def tagged(kind: str) -> dict[str, Any]:
+    """One of a union that is told apart by its kind."""
+    properties = {"kind": {"const": kind}, "value": {"type": "integer"}}
+    return {"type": "object", "properties": properties, "required": ["kind"], "additionalProperties": False}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,42 @@ def text(pattern: str) -> dict[str, Any]:
         {"type": "object", "properties": {"a": {"$ref": "#/$defs/x", "minLength": 1}}, "$defs": {"x": {"type": "string"}}},
         {"type": "object", "properties": {"a": {"type": "array", "items": {"anyOf": [{"type": "string", "format": "uri"}]}}}},
         {"$defs": {"x": {"type": "number", "minimum": 1}}, "$ref": "#/$defs/x"},
+        {"oneOf": [{"type": "string"}, {"const": "a"}]},
+        {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+        {"oneOf": [tagged("a"), tagged("a")]},
+        {"anyOf": [{"type": "string"}], "type": "string"},
+        {"anyOf": []},
+        {"allOf": [{"type": "string"}]},
+        {"allOf": [tagged("a"), tagged("b")]},
+        {"allOf": [{"$ref": "#/$defs/x"}], "$defs": {"x": {"anyOf": [tagged("a")]}}},
+        {"enum": ["a", 1], "type": "string"},
+        {"const": 2.5, "type": "integer"},
+        {"const": 1, "minimum": 3},
+        {"minItems": 3},
+        {"required": []},
+        {"type": "integer", "minLength": 3},
+        {"type": "integer", "minimum": 3, "exclusiveMinimum": 5},
+        {"type": "integer", "minimum": 1.5},
+        {"type": "integer", "minimum": 5, "maximum": 3},
+        {"type": "integer", "maximum": 10**15},
+        {"type": "string", "minLength": 3, "maxLength": 2},
+        {"type": "string", "format": "date", "maxLength": 5},
+        {"type": "array", "minItems": 3, "maxItems": 2},
+        {"type": "array", "prefixItems": [{}], "items": {}},
+        {"type": "array", "prefixItems": [{}], "minItems": 2},
+        {"type": "array", "items": False},
+        {"type": "object", "properties": {"a": {}}, "additionalProperties": True},
+        {"type": "object", "properties": {"a": {}}, "additionalProperties": {"type": "string"}},
+        {"type": "object", "properties": {"a": True}},
+        {"type": "text"},
+        {"type": []},
+        {"$ref": "#"},
+        {"$ref": "#/$defs/nowhere"},
+        {"$ref": "other.json"},
+        {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {}}},
+        {"$ref": "#/$defs/x", "$defs": {"x": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/x"}]}}},
+        {"anyOf": [{"$ref": "#/$defs/a-b"}, {"$ref": "#/$defs/a_b"}], "$defs": {"a-b": {}, "a_b": {}}},
+        text("^[z-a]$"),
         text("((((") , text("^(((a$"), text("^a)$"), text("[0-9]{3}"), text(r"^\d+$"), text("^a.c$"), text("^[^a]$"),
         text("^(?=a)b$"), text("^(?!a)$"), text("^a|b$"), text("^a+?$"), text("^a**$"), text(r"^\\$"), text('^"$'),
         text("^é$"), text(r"^\n$"), text(r"^\bx$"), text("^[]$"), text("^[a$"), text("^a{,3}$"), text("^"), text(""),
@@ -59,6 +102,20 @@ def test_what_would_not_be_enforced_is_found(schema: dict[str, Any]) -> None:
         {"type": "string", "format": "date-time", "description": "when", "title": "When"},
         {"type": "array", "items": {"enum": ["a", 1, None]}, "minItems": 1, "maxItems": 3},
         {"anyOf": [{"const": 1}, {"$ref": "#/$defs/x"}], "$defs": {"x": {"type": "boolean"}}},
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"type": "object", "properties": {}, "additionalProperties": True},
+        {"properties": {"a": {"items": {"type": "string"}}}},
+        {"type": "array", "prefixItems": [{"type": "integer"}, {}], "minItems": 2, "maxItems": 2},
+        {"type": ["integer", "string", "null"], "minimum": 3, "maxLength": 2},
+        {"enum": ["a", None], "type": ["string", "null"]},
+        {"const": 2.0, "type": "integer"},
+        {"oneOf": [{"type": "string"}, {"type": "null"}, {"enum": [1, True]}]},
+        {"oneOf": [tagged("a"), tagged("b")], "discriminator": {"propertyName": "kind"}},
+        {"oneOf": [{"anyOf": [tagged("a"), {"type": "string"}]}, {"$ref": "#/$defs/b"}], "$defs": {"b": tagged("b")}},
+        {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": tagged("a")}},
+        {"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]},
+        {"allOf": [{"enum": [1, 2]}]},
+        {"type": "object", "properties": {"properties": {"type": "string"}, "$ref": {"type": "null"}}},
         text("^[a-z]{3}$"), text("^(?:ab|cd){2,}$"), text(r"^\.\$[0-9]+\.[A-Z]?$"), text("^@[a-zA-Z0-9_]+$"), text("^$"),
         text("^((a|b)+c){1,2}$"),
     ],
@@ -110,6 +167,9 @@ def nested(levels: int) -> dict[str, Any]:
         ({"enum": list(range(1000))}, {"anyOf": [{"enum": list(range(600))}] * 2}, "enums"),
         ({"properties": {str(n): {} for n in range(500)}}, {"properties": {str(n): {} for n in range(501)}}, "prop"),
         ({"description": "x" * 100_000}, {"description": "x" * 130_000}, "characters"),
+        (text("^" + "a" * 4000 + "$"), text("^" + "a" * 5000 + "$"), "characters"),
+        (text("^(a{0,9}b){0,9}$"), text("^((((a{0,40}){0,40}){0,40}){0,40}){0,40}$"), "ways"),
+        (text(r"^(?:[a-z)]+|\(x)+$"), text("^(((a|b)*|(a|b)*)*|((a|b)*)*)*$"), "ways"),
     ],
 )  # fmt: skip
 def test_what_would_keep_the_engine_busy_is_refused(small: dict[str, Any], large: dict[str, Any], word: str) -> None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import InvalidRequest
+from freehold.protocol.engine_schemas import engine_schema
 from freehold.protocol.forced import ForcedCall, forced_schema
 from freehold.protocol.images import Image
 from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode, together
@@ -15,6 +16,8 @@ from freehold.protocol.requests.messages import (
     AllowedToolChoice,
     AssistantMessage,
     ImagePart,
+    JsonObjectFormat,
+    JsonSchemaFormat,
     NamedTool,
     SystemMessage,
     Tool,
@@ -86,8 +89,8 @@ def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dic
     }
     if request.logprobs:
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}  # the engine takes 0 as "none at all"
-    if request.response_format is not None and request.response_format.type != "text":
-        body["response_format"] = request.response_format.model_dump(by_alias=True, exclude_none=True)
+    if isinstance(request.response_format, JsonObjectFormat | JsonSchemaFormat):
+        body["response_format"] = _format(request.response_format, target)
     _add_tools(body, request, target, forced)
     _add_reasoning(body, request, target)
     return body
@@ -103,7 +106,7 @@ def _add_tools(body: dict[str, Any], request: ChatRequest, target: Target, force
             code="unsupported_parameter",
         )
     tools = forced or _allowed(request)
-    body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
+    body["tools"] = [_tool(tool, target) for tool in tools]
     if target.external:
         body["tool_choice"] = _choice(request)
         if request.parallel_tool_calls is not None:
@@ -129,6 +132,21 @@ def _choice(request: ChatRequest) -> Any:
         case NamedTool() as named:
             return named.model_dump()
     return request.tool_choice or "auto"
+
+
+def _format(wanted: JsonObjectFormat | JsonSchemaFormat, target: Target) -> dict[str, Any]:
+    told: dict[str, Any] = wanted.model_dump(by_alias=True, exclude_none=True)
+    if isinstance(wanted, JsonSchemaFormat) and wanted.json_schema.schema_ is not None and not target.external:
+        told["json_schema"]["schema"] = engine_schema(wanted.json_schema.schema_)
+    return told
+
+
+def _tool(tool: Tool, target: Target) -> dict[str, Any]:
+    """As its user wrote it, for the model is shown it; a strict one as the engine must have it."""
+    told: dict[str, Any] = tool.model_dump(exclude_none=True)
+    if tool.function.strict and tool.function.parameters is not None and not target.external:
+        told["function"]["parameters"] = engine_schema(tool.function.parameters)
+    return told
 
 
 def _allowed(request: ChatRequest) -> list[Tool]:

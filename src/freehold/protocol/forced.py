@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from freehold.protocol.engine_schemas import engine_schema
 from freehold.protocol.requests.messages import Tool
 
 _BEGINNING = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
@@ -14,16 +15,20 @@ _BEGINNING = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:
 
 def forced_schema(tools: Sequence[Tool]) -> dict[str, Any]:
     """The schema of a call of one of these tools: {"name": its name, "arguments": what its parameters say}."""
-    calls = [
-        {
-            "type": "object",
-            "properties": {"name": {"const": tool.function.name}, "arguments": tool.function.parameters or {"type": "object"}},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-        for tool in tools
-    ]
-    return calls[0] if len(calls) == 1 else {"anyOf": calls}
+    if len(tools) == 1:
+        return _call(tools[0], "#")
+    return {"anyOf": [_call(tool, f"#/anyOf/{number}") for number, tool in enumerate(tools)]}
+
+
+def _call(tool: Tool, place: str) -> dict[str, Any]:
+    """`place` is where this schema will be."""
+    parameters = engine_schema(tool.function.parameters or {"type": "object"}, f"{place}/properties/arguments")
+    return {
+        "type": "object",
+        "properties": {"name": {"const": tool.function.name}, "arguments": parameters},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
 
 
 class ForcedCall:

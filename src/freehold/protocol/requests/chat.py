@@ -21,7 +21,8 @@ from freehold.protocol.requests.messages import (
     ToolMessage,
 )
 from freehold.protocol.requests.sampling import SamplingRequest
-from freehold.protocol.requests.schemas import too_large, unenforced
+from freehold.protocol.requests.schemas import too_large
+from freehold.protocol.requests.strict import unenforced
 
 
 class ChatRequest(SamplingRequest):
