@@ -85,12 +85,14 @@ def _command(library: Library, report: Path) -> list[str]:
 
 
 def _environment(server: Server, home: Path) -> dict[str, str]:
-    """Nothing of this machine's but where its programs are: no keys, no proxies, no configuration of a library's."""
+    """Nothing of this machine's but where its programs are: no keys, no proxies, and nobody told of it."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "FREEHOLD_ROOT": server.root,
         "FREEHOLD_CLIP": str(clip("beckett.wav")),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # it asks GitHub otherwise
+        "HAYSTACK_TELEMETRY_ENABLED": "false",
     }
 
 

@@ -67,7 +67,17 @@ class Library:
 LIBRARIES = (
     Library("openai-python", "openai", "openai", "current", "use_openai.py"),
     Library("openai-python-2", "openai", "openai", "older", "use_openai.py"),
+    Library("anthropic-python", "anthropic", "anthropic", "current", "use_anthropic.py"),
+    Library("ollama-python", "ollama", "ollama", "current", "use_ollama.py"),
+    Library("mistralai", "mistralai", "mistralai", "current", "use_mistralai.py"),
     Library("cohere", "cohere", "cohere", "current", "use_cohere.py"),
+    Library("langchain", "LangChain", "langchain-core", "current", "use_langchain.py"),
+    Library("llama-index", "LlamaIndex", "llama-index-core", "older", "use_llama_index.py"),
+    Library("litellm", "LiteLLM", "litellm", "current", "use_litellm.py"),
+    Library("pydantic-ai", "Pydantic AI", "pydantic-ai-slim", "current", "use_pydantic_ai.py"),
+    Library("instructor", "Instructor", "instructor", "older", "use_instructor.py"),
+    Library("haystack", "Haystack", "haystack-ai", "current", "use_haystack.py"),
+    Library("llm", "llm", "llm", "current", "use_llm.py"),
 )
 
 

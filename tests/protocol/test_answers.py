@@ -14,20 +14,27 @@ from freehold.errors import ContextLengthExceeded, EngineBadResponse, FreeholdEr
 from freehold.protocol import sse
 from freehold.protocol.engine_errors import from_engine
 from freehold.protocol.engine_schemas import engine_schema
-from freehold.protocol.forced import ForcedCall, forced_schema
+from freehold.protocol.forced import CallOrAnswer, ForcedCall, forced_schema
 from freehold.protocol.requests import ChatRequest, parse
 from freehold.protocol.requests.messages import FunctionDefinition, Tool
 from freehold.protocol.values import Usage
 
 
-def call_of(text: str, pieces: list[str], complete: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The whole call and its deltas, for an answer that comes in these pieces."""
-    assert "".join(pieces) == text
-    call, deltas = ForcedCall(), []
+def read(reader: ForcedCall, pieces: list[str], complete: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The whole message and its deltas, for an answer that comes in these pieces."""
+    deltas = []
     for piece in pieces:
-        deltas += call.feed(piece)
-    deltas += call.end(complete)
-    return call.whole(), deltas
+        deltas += reader.feed(piece)
+    deltas += reader.end(complete)
+    return reader.whole(), deltas
+
+
+def call_of(text: str, pieces: list[str], complete: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The whole call and its deltas."""
+    assert "".join(pieces) == text
+    message, deltas = read(ForcedCall(), pieces, complete)
+    assert message["content"] is None
+    return message["tool_calls"][0], deltas
 
 
 def cut(text: str, seed: int) -> list[str]:
@@ -98,12 +105,50 @@ def test_a_call_that_is_cut_short_keeps_what_came() -> None:
     assert whole["function"] == {"name": "", "arguments": ""}
 
 
-def test_several_tools_are_several_schemas() -> None:
-    tools = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
+def tools_of(*functions: dict[str, Any]) -> list[Tool]:
+    tools = [{"type": "function", "function": function} for function in functions]
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": tools, "tool_choice": "required"}
-    request = parse(ChatRequest, json.dumps(body).encode()).value
-    schema = forced_schema(request.tools or [])
+    return parse(ChatRequest, json.dumps(body).encode()).value.tools or []
+
+
+def test_several_tools_are_several_schemas() -> None:
+    schema = forced_schema(tools_of({"name": "f"}, {"name": "g"}))
     assert [branch["properties"]["name"]["const"] for branch in schema["anyOf"]] == ["f", "g"]
+
+
+def test_a_call_or_an_answer_is_one_schema_more() -> None:
+    form = {"$defs": {"A": {"type": "object"}}, "$ref": "#/$defs/A"}
+    *calls, answer = forced_schema(tools_of({"name": "f"}, {"name": "g"}), form)["anyOf"]
+    assert [call["properties"]["name"]["const"] for call in calls] == ["f", "g"]
+    assert answer == {"$defs": {"A": {"type": "object"}}, "$ref": "#/anyOf/2/$defs/A"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        ('{"name": "f", "arguments": {"a": 1}}', True),
+        ('{ "name":"ff","arguments" : {}}', True),
+        ('{"name": "Ada", "age": 36}', False),
+        ('{"name": "f", "age": 36}', False),
+        ('{"name": "h", "arguments": {}}', False),
+        ('{"na me": "f", "arguments": {}}', False),
+        ("{}", False),
+        ("[1, 2]", False),
+        ('{"na', False),
+        ("", False),
+    ],
+)
+def test_a_call_or_an_answer_is_told_apart_however_it_is_cut(text: str, called: bool, seed: int) -> None:
+    reader = CallOrAnswer(tools_of({"name": "f"}, {"name": "ff"}))
+    message, deltas = read(reader, cut(text, seed))
+    assert reader.called is called
+    if called:
+        assert message["tool_calls"][0]["function"]["name"] == json.loads(text)["name"]
+        assert not any("content" in delta for delta in deltas)
+    else:
+        assert message == {"content": text}
+        assert "".join(delta["content"] for delta in deltas) == text
 
 
 @given(

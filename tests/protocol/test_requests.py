@@ -96,6 +96,17 @@ def test_a_models_own_system_message_is_for_chats_that_bring_none() -> None:
     assert engine_body("chat")["messages"] == [user]  # most models have none
 
 
+def test_mistrals_names_in_a_chat_are_known() -> None:
+    assert engine_body("chat", random_seed=7) == engine_body("chat", seed=7) == engine_body("chat", seed=7, random_seed=7)
+    assert refusal("chat", CHAT | {"seed": 7, "random_seed": 8}).param == "random_seed"
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}}
+    turns = [*CHAT["messages"], {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "name": "f"}]
+    asked = engine_body("chat", messages=[*turns[:2], turns[2] | {"content": "1"}])["messages"]
+    assert (asked[1]["tool_calls"][0]["type"], asked[2]["name"]) == ("function", "f")
+    assert engine_body("chat", tools=tools, tool_choice="any") == engine_body("chat", tools=tools, tool_choice="required")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_documented_parameter_is_known_and_no_other(kind: str) -> None:
     model = KINDS[kind]

@@ -264,7 +264,6 @@ def test_what_is_honoured_reaches_the_engine(fields, sent):
             "not enforced",
         ),
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema", "Missing"),
-        ({"tools": [TOOL], "text": {"format": {"type": "json_object"}}}, "text.format", "format"),
         ({"text": {"verbosity": "low"}}, "text.verbosity", "verbosity"),
         ({"reasoning": {"effort": "high"}}, "reasoning.effort", "'reasoning.effort'"),
         ({"reasoning": {"summary": "detailed"}}, "reasoning.summary", "not summarised"),

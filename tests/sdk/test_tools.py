@@ -164,3 +164,51 @@ def test_parallel_calls_can_be_ruled_out(client):
     fields = {"messages": MESSAGES, "tools": [WEATHER, LIGHT], "tool_choice": "required", "max_tokens": 80}
     message = chat(client, parallel_tool_calls=False, **fields)["choices"][0]["message"]
     assert len(message["tool_calls"]) == 1
+
+
+class Person(BaseModel):
+    name: Literal["Ada", "Alan"]
+    friends: list[Person]
+
+
+class Party(BaseModel):
+    host: Person
+    guests: list[Person]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "Party"}}])
+def test_a_tool_of_nested_models_is_called(client, choice):
+    party = openai.pydantic_function_tool(Party)
+    for tools in ([party], [party, LIGHT]):
+        given = {"messages": MESSAGES, "tools": tools, "tool_choice": choice, "max_tokens": 300, "temperature": 0.8}
+        for seed in range(2):
+            choice_made = chat(client, **given, seed=seed)["choices"][0]
+            call = choice_made["message"]["tool_calls"][0]["function"]
+            if call["name"] == "Party" and choice_made["finish_reason"] != "length":
+                assert Party.model_validate_json(call["arguments"])
+
+
+FORM = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": {
+    "type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"], "additionalProperties": False,
+}}}  # fmt: skip
+
+
+def test_with_tools_and_a_format_the_answer_is_a_call_or_holds_to_the_format(client):
+    given = {"messages": MESSAGES, "tools": [WEATHER, LIGHT], "response_format": FORM, "max_tokens": 120}
+    for seed, temperature in enumerate((0, 1, 1)):
+        choice = chat(client, **given, seed=seed, temperature=temperature)["choices"][0]
+        chunks = chat_stream(client, **given, seed=seed, temperature=temperature)
+        for calls_made, text, reason in (
+            (choice["message"].get("tool_calls"), choice["message"]["content"], choice["finish_reason"]),
+            ([{"function": call} for call in calls(chunks)], said(chunks), finish(chunks)),
+        ):
+            if reason == "tool_calls":
+                assert json.loads(calls_made[0]["function"]["arguments"])
+                assert not text
+            else:
+                assert isinstance(json.loads(text)["sure"], bool)
+
+
+def test_a_call_that_must_be_made_leaves_nothing_for_a_format_to_hold(client):
+    body = chat(client, messages=MESSAGES, tools=[LIGHT], tool_choice=FORCED, response_format=FORM, max_tokens=60)
+    assert isinstance(json.loads(body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"])["on"], bool)

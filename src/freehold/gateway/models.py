@@ -37,6 +37,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "object": "model",
         "created": manifest.created,
         "owned_by": "freehold",
+        "type": "base",  # as opposed to Mistral's fine-tuned ones: its clients know a card by it
         "task": manifest.task,
         "engine": manifest.engine,
         "max_model_len": context,

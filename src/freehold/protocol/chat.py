@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.engine_schemas import engine_schema
-from freehold.protocol.forced import ForcedCall, forced_schema
+from freehold.protocol.forced import CallOrAnswer, ForcedCall, forced_schema
 from freehold.protocol.images import Image
 from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.chat import ChatRequest
@@ -46,11 +47,10 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
     stream = bool(request.stream)
     include_usage = bool(request.stream_options and request.stream_options.include_usage)
     top = (request.top_logprobs or 0) if request.logprobs else None
+    reader = None if target.external else _reader(request, forced)
 
     def joiner(echoed: Sequence[Echoed]) -> ChatJoiner:
-        return ChatJoiner(
-            choices, include_usage, top, ForcedCall if forced else None, isinstance(request.tool_choice, NamedTool)
-        )
+        return ChatJoiner(choices, include_usage, top, reader, isinstance(request.tool_choice, NamedTool))
 
     return Plan(
         path="/v1/chat/completions",
@@ -59,7 +59,7 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
         stream=stream,
         streamed=_streamed(request),
         include_usage=include_usage,
-        relay=stream and choices == 1 and not forced and top is None,
+        relay=stream and choices == 1 and reader is None and top is None,
         param="messages",
         joiner=joiner,
         constraint=_constraint(request),
@@ -75,9 +75,16 @@ def _streamed(request: ChatRequest) -> bool:
 
 def _constraint(request: ChatRequest) -> str:
     """The field that the grammar of an answer is made from."""
-    if request.response_format is not None and request.response_format.type != "text":
+    if request.formatted and not _forced(request):
         return "response_format"
-    return "tools" if request.tools and request.tool_choice != "none" else "grammar"
+    return "tools" if request.calls else "grammar"
+
+
+def _reader(request: ChatRequest, forced: Sequence[Tool]) -> Callable[[], ForcedCall] | None:
+    """What reads an answer that the engine writes as JSON but that is a tool call, or may be one."""
+    if forced:
+        return ForcedCall
+    return partial(CallOrAnswer, _allowed(request)) if request.formatted and request.calls else None
 
 
 def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def _common(request: ChatRequest, target: Target, forced: Sequence[Tool]) -> dic
 
 
 def _add_tools(body: dict[str, Any], request: ChatRequest, target: Target, forced: Sequence[Tool]) -> None:
-    if not request.tools or request.tool_choice == "none":
+    if not request.calls:
         return
     if "tools" not in target.capabilities:
         raise InvalidRequest(
@@ -111,13 +118,11 @@ def _add_tools(body: dict[str, Any], request: ChatRequest, target: Target, force
         body["tool_choice"] = _choice(request)
         if request.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = request.parallel_tool_calls
-    elif forced:
-        # The engine's own "required" lets a model talk first. A schema for the whole answer does not; with "none" the
-        # template still shows the tools.
-        body |= {
-            "tool_choice": "none",
-            "response_format": {"type": "json_schema", "json_schema": {"schema": forced_schema(forced)}},
-        }
+    elif forced or request.formatted:
+        # The engine's own "required" lets a model talk first, and its own "auto" knows no format. A schema for the whole
+        # answer does; with "none" the template still shows the tools.
+        schema = forced_schema(tools, None if forced else request.answer_schema)
+        body |= {"tool_choice": "none", "response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
     else:
         body["tool_choice"] = "auto"
         if request.parallel_tool_calls is not None:
@@ -243,11 +248,14 @@ def _message(index: int, message: Any, target: Target) -> dict[str, Any]:
 class ChatJoiner(OpenAIJoiner):
     """One request's choices: call k is choice k."""
 
-    def __init__(self, choices: int, include_usage: bool, top: int | None, forced: type[ForcedCall] | None, named: bool):
+    def __init__(
+        self, choices: int, include_usage: bool, top: int | None, reader: Callable[[], ForcedCall] | None, named: bool
+    ):
         self._include_usage = include_usage
         self._top = top
         self._named = named
-        self._calls = [forced() for _ in range(choices)] if forced else None
+        self._readers = [reader() for _ in range(choices)] if reader else None
+        self._held: dict[int, list[Any]] = {}
         self._usages: dict[int, Usage] = {}
         self._head: dict[str, Any] = {}
 
@@ -265,12 +273,12 @@ class ChatJoiner(OpenAIJoiner):
             choice = {"logprobs": None, **answer["choices"][0], "index": call}
             self._clean_logprobs(choice)
             message = choice["message"] = {"content": None, "refusal": None, **choice["message"]}
-            if self._calls is not None:
-                forced = self._calls[call]
-                forced.feed(message["content"] or "")
-                forced.end(choice["finish_reason"] != "length")
-                message |= {"content": None, "tool_calls": [forced.whole()]}
-                choice["finish_reason"] = self._finish(choice["finish_reason"])
+            if self._readers is not None:
+                reader = self._readers[call]
+                reader.feed(message["content"] or "")
+                reader.end(choice["finish_reason"] != "length")
+                message |= reader.whole()
+                choice["finish_reason"] = self._finish(reader, choice["finish_reason"])
             body["choices"].append(choice)
         body["usage"] = self.usage.as_json()
         return body
@@ -288,24 +296,34 @@ class ChatJoiner(OpenAIJoiner):
     def _choices(self, call: int, choice: Chunk) -> Iterable[Chunk]:
         choice["index"] = call
         self._clean_logprobs(choice)
-        if self._calls is None:
+        if self._readers is None:
             return [choice]
-        forced = self._calls[call]
+        reader = self._readers[call]
         deltas = []
         if "role" in choice["delta"]:
             deltas.append({"role": "assistant", "content": None})
-        deltas += forced.feed(choice["delta"].get("content") or "")
+        deltas += reader.feed(choice["delta"].get("content") or "")
         reason = choice.get("finish_reason")
         if reason:
-            deltas += forced.end(reason != "length")
+            deltas += reader.end(reason != "length")
         made: list[Chunk] = [{"index": call, "delta": delta, "finish_reason": None} for delta in deltas]
+        self._add_logprobs(call, choice, made)
         if reason:
-            made.append({"index": call, "delta": {}, "finish_reason": self._finish(reason)})
+            made.append({"index": call, "delta": {}, "finish_reason": self._finish(reader, reason)})
         return made
 
-    def _finish(self, reason: str) -> str:
+    def _add_logprobs(self, call: int, choice: Chunk, made: list[Chunk]) -> None:
+        """Those of a text that was held back come with it."""
+        held = self._held.setdefault(call, [])
+        held += (choice.get("logprobs") or {}).get("content") or ()
+        for told in made:
+            if held and told["delta"].get("content"):
+                told["logprobs"], self._held[call] = {"content": held, "refusal": None}, []
+                return
+
+    def _finish(self, reader: ForcedCall, reason: str) -> str:
         """OpenAI ends a call that the request named with "stop", one that the model chose with "tool_calls"."""
-        return reason if reason == "length" or self._named else "tool_calls"
+        return reason if reason == "length" or self._named or not reader.called else "tool_calls"
 
     def _clean_logprobs(self, choice: Chunk) -> None:
         logprobs = choice.get("logprobs")

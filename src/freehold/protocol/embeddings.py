@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import base64
 import math
+import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -92,6 +93,7 @@ class EmbeddingJoiner(OpenAIJoiner):
         self._length = length
         self._as_base64 = as_base64
         self._size = size
+        self._identity = f"embd-{secrets.token_hex(12)}"  # OpenAI has none; Mistral's clients do not do without
         self._usage = Usage()
 
     @property
@@ -108,6 +110,7 @@ class EmbeddingJoiner(OpenAIJoiner):
             raise EngineBadResponse("The model's engine gave another number of vectors than it was asked for.")
         tokens = self._usage.prompt_tokens
         return {
+            "id": self._identity,
             "object": "list",
             "data": rows,
             "model": self._model,

@@ -1,4 +1,4 @@
-"""A tool call that must be made: a JSON schema for the whole answer, and that answer as OpenAI's tool call."""
+"""Answers that are a tool call, or that or an answer in a format: a JSON schema for the whole, and OpenAI's deltas of it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from freehold.protocol.requests.messages import Tool
 _BEGINNING = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
 
 
-def forced_schema(tools: Sequence[Tool]) -> dict[str, Any]:
-    """The schema of a call of one of these tools: {"name": its name, "arguments": what its parameters say}."""
-    if len(tools) == 1:
+def forced_schema(tools: Sequence[Tool], answer: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The schema of a call of one of these tools: {"name": its name, "arguments": what its parameters say}. With `answer`, the
+    schema of such a call or of an answer, as the model chooses."""
+    if len(tools) == 1 and answer is None:
         return _call(tools[0], "#")
-    return {"anyOf": [_call(tool, f"#/anyOf/{number}") for number, tool in enumerate(tools)]}
+    ways = [_call(tool, f"#/anyOf/{number}") for number, tool in enumerate(tools)]
+    return {"anyOf": ways if answer is None else [*ways, engine_schema(answer, f"#/anyOf/{len(ways)}")]}
 
 
 def _call(tool: Tool, place: str) -> dict[str, Any]:
@@ -66,9 +68,15 @@ class ForcedCall:
         rest = self._text.rstrip()
         return deltas + self._tell(rest.removesuffix("}").rstrip() if complete else rest)
 
+    @property
+    def called(self) -> bool:
+        """Whether it is a call."""
+        return True
+
     def whole(self) -> dict[str, Any]:
-        """The complete call, after `end`."""
-        return {"id": self.id, "type": "function", "function": {"name": self.name or "", "arguments": self.arguments}}
+        """The complete message's fields, after `end`."""
+        function = {"name": self.name or "", "arguments": self.arguments}
+        return {"content": None, "tool_calls": [{"id": self.id, "type": "function", "function": function}]}
 
     def _tell(self, piece: str) -> list[dict[str, Any]]:
         if not piece:
@@ -80,3 +88,41 @@ class ForcedCall:
     def _delta(self, function: dict[str, str], first: bool = False) -> dict[str, Any]:
         head = {"index": 0, "id": self.id, "type": "function"} if first else {"index": 0}
         return {"tool_calls": [{**head, "function": function}]}
+
+
+class CallOrAnswer(ForcedCall):
+    """The same where the model may answer in a format instead. Its text is held back until it is known which of both it is."""
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        super().__init__()
+        self._beginnings = [f'{{"name":"{tool.function.name}","arguments":' for tool in tools]
+        self._answer: str | None = None
+
+    @property
+    def called(self) -> bool:
+        return self._answer is None
+
+    def feed(self, text: str) -> list[dict[str, Any]]:
+        if self.name is None and self._answer is None and not self._open(self._text + text):
+            self._answer, text, self._text = "", self._text + text, ""
+        return super().feed(text) if self._answer is None else self._tell_answer(text)
+
+    def end(self, complete: bool) -> list[dict[str, Any]]:
+        if self.name is None and self._answer is None:
+            self._answer, text, self._text = "", self._text, ""
+            return self._tell_answer(text)
+        return super().end(complete) if self._answer is None else []
+
+    def whole(self) -> dict[str, Any]:
+        return super().whole() if self._answer is None else {"content": self._answer}
+
+    def _open(self, text: str) -> bool:
+        """Whether what begins like this is a call, or may become one."""
+        compact = re.sub(r"\s", "", text)
+        if any(beginning.startswith(compact) for beginning in self._beginnings):
+            return True
+        return _BEGINNING.match(text) is not None and compact.startswith(tuple(self._beginnings))
+
+    def _tell_answer(self, text: str) -> list[dict[str, Any]]:
+        self._answer = (self._answer or "") + text
+        return [{"content": text}] if text else []

@@ -89,7 +89,7 @@ def markdown() -> str:
     parts += ["", "## Freehold's own parameters for pictures", "", "`strength` is for edits and variations.", ""]
     own = [row for row in _rows(EditFields, extras=True) if row not in set(_rows(EmbeddingRequest, extras=True))]
     parts += ["| parameter | values | note |", "|---|---|---|", *own]
-    parts += ["", "## llama.cpp's sampling parameters", "", "For chat and text completions.", ""]
+    parts += ["", "## llama.cpp's sampling parameters, and other names", "", "For chat and text completions.", ""]
     parts += ["| parameter | values | note |", "|---|---|---|", *_rows(ChatRequest, extras=True)]
     return "\n".join(parts)
 

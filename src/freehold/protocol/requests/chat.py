@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Honoured, Metadata, Refused
+from freehold.protocol.requests.common import Accepted, Extra, Honoured, Metadata, Refused
 from freehold.protocol.requests.messages import (
     AllowedToolChoice,
     AssistantMessage,
@@ -39,12 +39,14 @@ class ChatRequest(SamplingRequest):
         ResponseFormat | None,
         Honoured(
             "`json_schema` always constrains the answer; with `strict`, a schema that the engine cannot enforce to the last "
-            "keyword is refused; at most 500 properties and 1,000 values in enums; not together with tools"
+            "keyword is refused; at most 500 properties and 1,000 values in enums; together with tools, the "
+            "answer is one call or holds to the format"
         ),
     ] = None
     tools: Annotated[list[Tool] | None, Honoured("functions; custom tools are refused")] = Field(None, max_length=128)
     tool_choice: Annotated[
-        ToolChoice | None, Honoured("`required`, a named function and `allowed_tools` always give one call")
+        ToolChoice | None,
+        Honoured("`required` (or Mistral's `any`), a named function and `allowed_tools` always give one call"),
     ] = None
     parallel_tool_calls: Annotated[bool | None, Honoured("with `tool_choice` auto, as far as the model's template has it")] = (
         None
@@ -81,6 +83,28 @@ class ChatRequest(SamplingRequest):
     functions: Annotated[Any, Refused("It is deprecated: use 'tools'.", ([],))] = None
     function_call: Annotated[Any, Refused("It is deprecated: use 'tool_choice'.", ("none",))] = None
 
+    random_seed: Annotated[int | None, Extra("Mistral's name of `seed`")] = Field(None, ge=0, lt=2**63)
+
+    @property
+    def first_seed(self) -> int | None:
+        return self.seed if self.seed is not None else self.random_seed
+
+    @property
+    def formatted(self) -> bool:
+        """Whether an answer is held to JSON."""
+        return self.response_format is not None and self.response_format.type != "text"
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        """The schema that an answer is held to, where it is `formatted`."""
+        form = self.response_format
+        return (form.json_schema.schema_ or {}) if isinstance(form, JsonSchemaFormat) else {"type": "object"}
+
+    @property
+    def calls(self) -> bool:
+        """Whether there are tools that may be called."""
+        return bool(self.tools) and self.tool_choice != "none"
+
     @property
     def patient(self) -> bool:
         return self.priority == "batch" or (self.priority is None and self.service_tier == "flex")
@@ -94,6 +118,8 @@ class ChatRequest(SamplingRequest):
     def _check(self) -> Self:
         if self.max_tokens is not None and self.max_completion_tokens not in (None, self.max_tokens):
             raise _wrong("max_tokens", "'max_tokens' and 'max_completion_tokens' are given and differ; give one.")
+        if self.seed is not None and self.random_seed not in (None, self.seed):
+            raise _wrong("random_seed", "'seed' and 'random_seed' are given and differ; give one.")
         if self.top_logprobs is not None and not self.logprobs:
             raise _wrong("top_logprobs", "'top_logprobs' is only allowed when 'logprobs' is true.")
         self._check_functions()
@@ -131,13 +157,12 @@ class ChatRequest(SamplingRequest):
                 raise _wrong("tool_choice", f"The function '{name}' is not among the tools.")
         if self.parallel_tool_calls is not None and not names:
             raise _wrong("parallel_tool_calls", "'parallel_tool_calls' is only allowed when 'tools' are given.")
-        constrained = self.response_format is not None and self.response_format.type != "text"
-        if names and choice != "none" and (constrained or self.grammar):
+        if self.calls and self.grammar:
             raise _wrong(
-                "response_format" if constrained else "grammar",
-                "An answer cannot be held to a format and be free to call tools; leave one out, or set tool_choice to 'none'.",
+                "grammar",
+                "An answer cannot be held to a grammar and be free to call tools; leave one out, or set tool_choice to 'none'.",
             )
-        if constrained and self.grammar:
+        if self.formatted and self.grammar:
             raise _wrong("grammar", "Give 'grammar' or 'response_format', not both.")
 
     def _check_format(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from freehold.protocol.requests.common import NO_BRANCH, Part
 
@@ -117,7 +117,7 @@ class FunctionCall(Part):
 
 class ToolCall(Part):
     id: str
-    type: Literal["function"]
+    type: Literal["function"] = "function"  # Mistral's clients leave it out
     function: FunctionCall
 
 
@@ -160,6 +160,7 @@ class ToolMessage(Part):
     role: Literal["tool"]
     content: TextContent
     tool_call_id: str
+    name: str | None = None  # the function's: OpenAI asks for none, but many clients tell it, and some templates show it
 
 
 _ROLES = {
@@ -222,6 +223,11 @@ class AllowedToolChoice(Part):
     allowed_tools: AllowedTools
 
 
+def _mistrals(value: object) -> object:
+    """Mistral's "any" is OpenAI's "required"."""
+    return "required" if value == "any" else value
+
+
 def _choice_kind(value: object) -> str | None:
     if isinstance(value, str):
         return "«mode»"
@@ -238,6 +244,7 @@ ToolChoice = Annotated[
         custom_error_type=NO_BRANCH,
         custom_error_message="|expected 'none', 'auto', 'required', a function, or allowed_tools.",
     ),
+    BeforeValidator(_mistrals),
 ]
 
 

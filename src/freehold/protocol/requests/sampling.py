@@ -84,6 +84,11 @@ class SamplingRequest(Request):
     )
     cache_prompt: Annotated[bool | None, Extra("false computes the whole prompt anew")] = None
 
+    @property
+    def first_seed(self) -> int | None:
+        """The seed of the first choice, by whichever name."""
+        return self.seed
+
     @model_validator(mode="after")
     def _check_sampling(self) -> Self:
         options = self.stream_options
@@ -140,8 +145,8 @@ def sampling_fields(request: SamplingRequest, target: Target, choice: int) -> di
             fields[name] = target.context if fields[name] < 0 else min(fields[name], target.context)
     if request.stop:
         fields["stop"] = request.stop
-    if request.seed is not None:
-        fields["seed"] = (request.seed + choice) % (2**32 - 1)  # 2**32 - 1 itself asks the engine for a random seed
+    if request.first_seed is not None:
+        fields["seed"] = (request.first_seed + choice) % (2**32 - 1)  # 2**32 - 1 itself asks the engine for a random seed
     if request.logit_bias:
         fields["logit_bias"] = [_bias(int(token), bias, target.vocab_size) for token, bias in request.logit_bias.items()]
     if request.cache_prompt is not None:
