@@ -15,6 +15,7 @@ SOURCE = ROOT / "src" / "freehold"
 
 LEAVES = {"aliases", "errors", "external", "settings", "telemetry", "protocol", "units"}
 MAY_IMPORT = {
+    "entry": {"cli"},
     "cli": {"gateway", "routing", "builder", "fleet", "store", "hardware"},
     "gateway": {"state", "routing", "fleet", "store", "hardware"},
     "routing": {"fleet", "store", "hardware"},

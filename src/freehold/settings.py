@@ -7,10 +7,11 @@ given there as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -210,7 +211,7 @@ class Settings(_Section):
     )
     api_key: SecretStr | None = Field(None, description="Key that clients must send as a bearer token.")
     data_dir: Path = Field(
-        default_factory=lambda: Path(platformdirs.user_data_dir("freehold")), description="Folder of models and state."
+        default_factory=lambda: _users_folder(platformdirs.user_data_dir), description="Folder of models and state."
     )
     default_chat: str = Field("smollm2:135m", description="Model that OpenAI's chat names resolve to.")
     default_embedding: str = Field("all-minilm:22m", description="Model that OpenAI's embedding names resolve to.")
@@ -262,6 +263,14 @@ class Settings(_Section):
     sources: SourceSettings = SourceSettings()
     worker: WorkerSettings = WorkerSettings()
 
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        value = key.get_secret_value() if key else ""
+        if not value.isascii() or not value.isprintable() or value != value.strip():
+            raise ValueError("it has letters that no client can send: blanks at an end, a line's end, or others than ASCII's")
+        return key
+
     @field_validator("models")
     @classmethod
     def _named(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
@@ -308,7 +317,30 @@ def load(config: Path | None = None, flags: Mapping[str, Any] | None = None, env
         settings = Settings.model_validate(tree)
     except ValidationError as error:
         raise _explained(error, given) from None
-    return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+    return settings.model_copy(update={"data_dir": _absolute(settings.data_dir)})
+
+
+def home() -> Path:
+    """The user's home folder; one that does not exist for a user without any, such as a container's."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
+
+
+def _users_folder(kind: Callable[[str], str]) -> Path:
+    """A folder of this user, by `platformdirs`. Raises SettingsError for a user without a home folder."""
+    try:
+        return Path(kind("freehold"))
+    except RuntimeError:
+        raise SettingsError("This user has no home folder.", "Set HOME, or FREEHOLD_DATA_DIR to a folder.") from None
+
+
+def _absolute(folder: Path) -> Path:
+    try:
+        return folder.expanduser().absolute()
+    except RuntimeError:
+        raise SettingsError(f"There is no user whose folder could be meant by {folder}.", "Write it without the ~.") from None
 
 
 def config_path(config: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -318,7 +350,9 @@ def config_path(config: Path | None, env: Mapping[str, str]) -> Path | None:
         if not asked.is_file():
             raise SettingsError(f"The configuration file {asked} does not exist.", "Create it, or leave --config out.")
         return asked
-    usual = (Path("freehold.toml"), Path(platformdirs.user_config_dir("freehold")) / "freehold.toml")
+    usual = [Path("freehold.toml")]
+    with contextlib.suppress(SettingsError):
+        usual.append(_users_folder(platformdirs.user_config_dir) / "freehold.toml")
     return next((path for path in usual if path.is_file()), None)
 
 
@@ -342,6 +376,8 @@ def _from_file(config: Path | None, env: Mapping[str, str]) -> dict[str, _Given]
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}.", "Correct that line.") from None
+    except RecursionError:
+        raise SettingsError(f"{path} is nested too deeply.", "No setting is nested more than three times.") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
     found: dict[str, _Given] = {}
@@ -365,8 +401,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, _Given]:
         if str(field.annotation).startswith(("dict", "tuple")):
             try:
                 value = json.loads(value)
-            except ValueError:
-                raise SettingsError(f"{name}={value!r} is not JSON.", f"{key} is a table or a list.") from None
+            except (ValueError, RecursionError):
+                raise SettingsError(f"{name}={value[:200]!r} is not JSON.", f"{key} is a table or a list.") from None
         found[key] = _Given(value, f"the environment's {name}")
     return found
 

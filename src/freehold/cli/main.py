@@ -6,6 +6,7 @@ A command's module is imported when the command is used, so that `freehold --hel
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -125,6 +126,7 @@ def cli() -> None:
 
 def main() -> None:
     """The console script. Ends with 0, 1 (an error), 2 (a mistake in the command) or 130 (Ctrl-C); never with a traceback."""
+    _mend_streams()
     code = _run()
     try:
         sys.stdout.flush()
@@ -132,6 +134,16 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = code or BUG
     sys.exit(code)
+
+
+def _mend_streams() -> None:
+    """A stream that the caller closed leads nowhere; one that has no letter for something shows its code instead."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # and its number is free: the next file that is opened must not become it
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> int:
@@ -156,6 +168,8 @@ def _told(error: Exception) -> tuple[str, int]:
             return str(error), error.exit_code
         case FreeholdError():
             return error.message, USAGE if isinstance(error, RequestError) else BUG
+        case RuntimeError() if "home directory" in str(error):
+            return "A home folder is not known. Set HOME, and write paths without the ~ of another user.", BUG
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
             return f"{where}{error.strerror or error}", BUG

@@ -78,9 +78,10 @@ class Session:
     @cached_property
     def found(self) -> Found:
         """What other programs keep on this machine."""
+        from freehold.settings import home
         from freehold.store.found import Found, usual
 
-        return Found(usual(os.environ, Path.home()))
+        return Found(usual(os.environ, home()))
 
     def manifest(self, name: str) -> Manifest:
         """The installed model of that name, else another program's. Raises StoreError and its kinds."""

@@ -25,6 +25,7 @@ from freehold.routing.planner import Home, Planner
 from freehold.routing.pulls import Pulls
 from freehold.routing.scheduler import Scheduler
 from freehold.settings import Settings
+from freehold.settings import home as users_home
 from freehold.state.keeper import State
 from freehold.store.found import Found, usual
 from freehold.store.store import Store
@@ -84,7 +85,7 @@ def compose(settings: Settings, store: Store, runtime: Path, home: Home) -> Serv
         settings=settings,
         home=home,
         store=store,
-        catalog=Catalog(store, settings, Planner(settings, home), Found(usual(os.environ, Path.home()))),
+        catalog=Catalog(store, settings, Planner(settings, home), Found(usual(os.environ, users_home()))),
         scheduler=scheduler,
         supervisor=supervisor,
         pulls=Pulls(store, settings.sources.ollama_registry, supervisor.forgive),

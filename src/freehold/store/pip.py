@@ -63,7 +63,8 @@ def reason(said: str) -> str:
         found = next((part for part in why.groups() if part), "no connection").strip() if why else broken[1].rstrip(": ")[:200]
         return f"{host[1]}: {found}" if host else found
     lines = [line.removeprefix("ERROR: ").strip() for line in said.splitlines() if line.startswith("ERROR: ")]
-    return (lines[0] if lines else "pip ended without a reason").rstrip(".")[:300]
+    told = lines[0] if lines else " ".join(said.split())  # of a broken configuration it complains in other words
+    return (told or "pip ended without a reason").rstrip(".")[:300]
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
