@@ -20,6 +20,9 @@ def split(*pieces: str) -> list[str]:
     [
         ("The sky is blue. The grass is green!", ["The sky is blue.", "The grass is green!"]),
         ("Dr. Smith paid 3.50 in all. Then he left.", ["Dr. Smith paid 3.50 in all.", "Then he left."]),
+        ("Das sind z. B. Äpfel bzw. Birnen. Mehr nicht.", ["Das sind z. B. Äpfel bzw. Birnen.", "Mehr nicht."]),
+        ("Orwell named it in 1984. Then he left.", ["Orwell named it in 1984.", "Then he left."]),
+        ("मैं आज घर पर ही हूँ। आप कहाँ हैं?", ["मैं आज घर पर ही हूँ।", "आप कहाँ हैं?"]),
         ('He said "stop it now." She did.', ['He said "stop it now."', "She did."]),
         ("No. Yes. I cannot say which it is.", ["No. Yes. I cannot say which it is."]),
         ("First line of it\nSecond line of it", ["First line of it", "Second line of it"]),

@@ -59,14 +59,15 @@ class Recogniser:
             raise answer
         return answer
 
-    def hears(self, kind: str) -> None:
-        self.answers.put_nowait(json.dumps({"type": kind}))
+    def hears(self, kind: str, **fields: int) -> None:
+        self.answers.put_nowait(json.dumps({"type": kind, **fields}))
 
 
 class Listening:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.recogniser = Recogniser()
         self.told: list[str] = []
+        self.starts: list[int] = []
         self.failed: list[FreeholdError] = []
         self.waits = False
         entry = SimpleNamespace(deployment=None, stay=None, check=lambda: None)
@@ -79,6 +80,7 @@ class Listening:
 
     async def _told(self, told: Mapping[str, Any]) -> None:
         self.told.append(told["type"])
+        self.starts += [told["audio_start_ms"]] if "audio_start_ms" in told else []
 
     async def _failed(self, error: FreeholdError) -> None:
         self.failed.append(error)
@@ -135,6 +137,23 @@ async def test_a_line_that_is_not_used_is_given_back(listening: Listening, monke
     await listening.ear.put(Hear(b"34"))
     await listening.until(lambda: listening.recogniser.lines == 2)
     assert not listening.failed
+
+
+async def test_times_count_from_the_beginning_of_the_session_whatever_line_it_is(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_IDLE", 0.05)
+    await listening.ear.put(SETTINGS)
+    for _ in range(2):
+        await listening.ear.put(Hear(bytes(48 * 500)))
+    listening.recogniser.hears("speech_started", audio_start_ms=300)
+    await listening.until(lambda: listening.starts == [300])
+    listening.recogniser.hears("completed")
+    await listening.until(lambda: listening.recogniser.open == 0)
+    await listening.ear.put(Hear(bytes(48 * 500)))
+    await listening.until(lambda: listening.recogniser.lines == 2)
+    listening.recogniser.hears("speech_started", audio_start_ms=300)
+    await listening.until(lambda: listening.starts == [300, 1300])
 
 
 async def test_another_model_is_another_line(listening: Listening) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from dataclasses import replace
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from freehold.errors import InvalidRequest
+from freehold.gateway.asked import ignored, terms_of
 from freehold.gateway.diarized import PATIENCE, Diarization, DiarizedAnswer, diariser
 from freehold.gateway.models import find
 from freehold.gateway.relayed import Call, RelayedAnswer
@@ -18,8 +17,6 @@ from freehold.gateway.services import Services
 from freehold.gateway.upload import FilePart, Form, received
 from freehold.protocol.requests import Parsed, TranscriptionRequest, TranslationRequest, parse_form
 from freehold.routing.catalog import Entry
-from freehold.routing.scheduler import Terms
-from freehold.routing.seat import lasting
 from freehold.store.manifest import Task
 
 _OURS = frozenset({"keep_alive", "priority"})  # fields that no worker is told of
@@ -47,12 +44,12 @@ async def _heard(services: Services, request: Request, kind: type[T]) -> Respons
         entry = for_task(services, parsed.value.model, "transcription")
         request.scope["freehold.model"] = entry.manifest.name
         entry.check()
-        terms = _terms(request, parsed.value, entry)
+        terms = terms_of(request, parsed.value, entry)
         if parsed.value.form == "diarized_json":
             tells = await diariser(services, entry)
-            asked = Diarization(tells, form, file, _fields(form, parsed), request.url.path, _headers(parsed))
+            asked = Diarization(tells, form, file, _fields(form, parsed), request.url.path, ignored(parsed.ignored))
             return DiarizedAnswer(services, entry, asked, terms, held.pop_all())
-        call = Call(request.url.path, form.upload(_fields(form, parsed), [file]), _headers(parsed), first=PATIENCE)
+        call = Call(request.url.path, form.upload(_fields(form, parsed), [file]), ignored(parsed.ignored), first=PATIENCE)
         return RelayedAnswer(services, entry, call, terms, held.pop_all())
 
 
@@ -78,14 +75,3 @@ def for_task(services: Services, name: str, task: Task) -> Entry:
 def _fields(form: Form, parsed: Parsed[T]) -> list[tuple[str, str]]:
     left_out = _OURS | set(parsed.ignored)
     return [(name, value) for name, value in form.fields if name.partition("[")[0] not in left_out]
-
-
-def _headers(parsed: Parsed[T]) -> dict[str, str]:
-    ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
-    return {"x-freehold-ignored": ignored} if ignored else {}
-
-
-def _terms(request: Request, value: TranscriptionRequest | TranslationRequest, entry: Entry) -> Terms:
-    caller = request.client.host if request.client else ""
-    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
-    return Terms(1, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)

@@ -21,12 +21,13 @@ from freehold.errors import EngineBadResponse, FreeholdError, InvalidRequest, No
 from freehold.fleet.client import EngineClient
 from freehold.fleet.engines import check_installed
 from freehold.fleet.exchange import Span, Upload
+from freehold.gateway.asked import ignored, terms_of
 from freehold.gateway.http import read_json_body
 from freehold.gateway.models import find
 from freehold.gateway.outlook import outlook, remember
 from freehold.gateway.relayed import Call, RelayedAnswer
 from freehold.gateway.services import Services
-from freehold.gateway.upload import FilePart, Form, received
+from freehold.gateway.upload import FilePart, Form, multipart, received
 from freehold.protocol.requests.common import Parsed, parse
 from freehold.protocol.requests.drawing import (
     Drawing,
@@ -37,8 +38,6 @@ from freehold.protocol.requests.drawing import (
     from_form,
 )
 from freehold.routing.catalog import Entry
-from freehold.routing.scheduler import Terms
-from freehold.routing.seat import lasting
 
 _GENERATIONS, _EDITS, _VARIATIONS = "/v1/images/generations", "/v1/images/edits", "/v1/images/variations"
 _MOST_IMAGES = 16  # OpenAI's own limit
@@ -167,14 +166,8 @@ def _upload(services: Services, value: Drawing, files: list[tuple[str, bytes | S
     """What workers take: the order as JSON in the field `request`, the pictures as files. `told` is the request, which tells it
     from others."""
     order = {**value.order(), "max_pixels": services.settings.images.pixels}
-    boundary = f"freehold-{hashlib.sha256(told).hexdigest()}"
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="request"\r\n\r\n'.encode()
-    segments: list[bytes | Span] = [head + to_json(order) + b"\r\n"]
-    for name, data in files:
-        disposition = f'Content-Disposition: form-data; name="{name}"; filename="picture"'
-        segments += [f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode(), data, b"\r\n"]
-    digest = hashlib.sha256(told + to_json(order)).digest()
-    return Upload(f"multipart/form-data; boundary={boundary}", (*segments, f"--{boundary}--\r\n".encode()), digest)
+    parts = ((name, "", (data,)) for name, data in files)
+    return multipart([("request", to_json(order).decode())], parts, hashlib.sha256(told + to_json(order)).digest())
 
 
 def _answer(
@@ -187,11 +180,7 @@ def _answer(
 ) -> Response:
     """`held` is what must outlive the handler."""
     value: Drawing = parsed.value
-    caller = request.client.host if request.client else ""
-    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
-    terms = Terms(1, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)
-    ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
-    headers = {"x-freehold-ignored": ignored} if ignored else {}
+    headers = ignored(parsed.ignored)
     if (expected := outlook(services, entry).estimate(value)) is not None:
         headers["x-freehold-estimate"] = str(expected)
 
@@ -202,7 +191,7 @@ def _answer(
     base = f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}/v1/images/files/"
     rewrite = _addresses(services, base) if value.delivers_url else None
     call = replace(call, headers=headers, first=services.settings.timeouts.picture, rewrite=rewrite, after=after)
-    return RelayedAnswer(services, entry, call, terms, *held)
+    return RelayedAnswer(services, entry, call, terms_of(request, value, entry), *held)
 
 
 def _addresses(services: Services, base: str) -> Callable[[bytes], Awaitable[bytes]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
@@ -16,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from freehold.errors import FreeholdError, WorkerDied
 from freehold.fleet.client import EngineClient
 from freehold.fleet.patience import Patience
+from freehold.gateway.asked import ignored, terms_of
 from freehold.gateway.calls import call_all, checked_stream, stream_all
 from freehold.gateway.echo import echoed
 from freehold.gateway.http import ClientGone, Json, UntilGone, read_json_body
@@ -28,13 +28,10 @@ from freehold.gateway.voiced import VoicedAnswer
 from freehold.protocol.embeddings import embedding_plan
 from freehold.protocol.plan import Chunk, Echoed, Joiner, Plan
 from freehold.protocol.requests import ChatRequest, EmbeddingRequest, Parsed, parse
-from freehold.protocol.requests.common import Request as BodyRequest
 from freehold.protocol.values import Target
 from freehold.protocol.voiced import has_sound, unheard
 from freehold.routing.catalog import Entry
-from freehold.routing.queue import Priority
 from freehold.routing.scheduler import Lease, Terms
-from freehold.routing.seat import lasting
 
 Planner = Callable[[Any, Target], Plan]
 _MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
@@ -69,28 +66,19 @@ async def answered(
     entry = resolve(services, parsed.value.model)
     request.scope["freehold.model"] = entry.manifest.name
     entry.check()
-    ignored = re.sub(r"[^ -~]", "?", ", ".join(parsed.ignored))[:500]  # a client's own words, in a header
-    headers = {"x-freehold-ignored": ignored} if ignored else {}
+    headers = ignored(parsed.ignored)
     target = served_as(services, entry)
     voiced = isinstance(parsed.value, ChatRequest) and has_sound(parsed.value)
     plan = planner(unheard(parsed.value, services.spoken.get) if voiced else parsed.value, target)
     if plan.images and (pictures := await seen(services, plan.images)):
         target = replace(target, pictures=pictures)
         plan = planner(unheard(parsed.value, services.spoken.get) if voiced else parsed.value, target)
-    terms = _terms(request, parsed.value, entry, plan)
+    terms = terms_of(request, parsed.value, entry, need=plan.concurrency, usual=plan.priority)
     if voiced:
         return VoicedAnswer(
             services, parsed.value, terms, lambda heard: made(services, entry, planner(heard, target), terms, headers)
         )
     return made(services, entry, plan, terms, headers)
-
-
-def _terms(request: Request, value: BodyRequest, entry: Entry, plan: Plan) -> Terms:
-    """Turns go round among the callers' addresses and, from one address, among the users that they name."""
-    caller = request.client.host if request.client else ""
-    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
-    priority: Priority = "batch" if value.patient else plan.priority
-    return Terms(plan.concurrency, f"{caller} {value.tenant}", priority, stay)
 
 
 class LeasedAnswer(Response):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -14,6 +12,7 @@ from starlette.responses import Response
 
 from freehold.aliases import SPEECH_DEFAULT
 from freehold.errors import InvalidRequest
+from freehold.gateway.asked import ignored, terms_of
 from freehold.gateway.http import Json, read_json_body
 from freehold.gateway.models import find
 from freehold.gateway.relayed import Call, RelayedAnswer
@@ -25,7 +24,6 @@ from freehold.protocol.speech import Order
 from freehold.protocol.voices import Voices, check_script, check_words
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Terms
-from freehold.routing.seat import lasting
 
 _PATH = "/v1/audio/speech"
 
@@ -42,10 +40,7 @@ async def speech(services: Services, request: Request) -> Response:
         speed=value.speed,
         stream_format=value.stream_format,
     )
-    caller = request.client.host if request.client else ""
-    stay = entry.stay if value.keep_alive is None else replace(entry.stay, keep_alive=lasting(value.keep_alive))
-    terms = Terms(1, f"{caller} {value.tenant}", "batch" if value.patient else "interactive", stay)
-    return await spoken(services, entry, order, terms, _ignored(parsed.ignored))
+    return await spoken(services, entry, order, terms_of(request, value, entry), ignored(parsed.ignored))
 
 
 async def text_to_speech(services: Services, request: Request) -> Response:
@@ -57,7 +52,7 @@ async def text_to_speech(services: Services, request: Request) -> Response:
     entry = speaker(services, request, model_of(value, SPEECH_DEFAULT))
     check_language(value, Voices.of(entry.manifest.options).find(order.voice))
     terms = Terms(1, request.client.host if request.client else "", "interactive", entry.stay)
-    return await spoken(services, entry, order, terms, _ignored((*value.without_effect, *parsed.ignored)))
+    return await spoken(services, entry, order, terms, ignored((*value.without_effect, *parsed.ignored)))
 
 
 async def elevenlabs_voices(services: Services, request: Request) -> Response:
@@ -91,11 +86,6 @@ async def spoken(
     await asyncio.to_thread(_check_text, order, voices)
     body = order.model_copy(update={"voice": voice.id}).model_dump_json(exclude_defaults=True).encode()
     return RelayedAnswer(services, entry, Call(_PATH, body, headers or {}), terms, contextlib.ExitStack())
-
-
-def _ignored(names: Iterable[str]) -> dict[str, str]:
-    shown = re.sub(r"[^ -~]", "?", ", ".join(names))[:500]  # a client's own words, in a header
-    return {"x-freehold-ignored": shown} if shown else {}
 
 
 def _check_length(text: str, most: int) -> None:

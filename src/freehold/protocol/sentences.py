@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 
 # An end: a stop with what closes it, then a blank; or a full-width stop, or a line's end, which need none.
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*|\n+")
-_ABBREVIATED = re.compile(r"(?:\b(?:[A-Za-z]|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]t|[Nn]o|vs|etc|e\.g|i\.e)|\b\d+)\.$")
+_END = re.compile(r"[.!?…؟۔।॥։]+[\"'”’»)\]]*(?=\s)|[。！？｡]+[”’」』）]*|\n+")
+# What a full stop does not end: initials, numbers, titles, and what is abbreviated in the larger languages.
+ABBREVIATED = re.compile(
+    r"(?:^|[\s(\[“\"'])(?:[^\W\d_]|\d{1,3}|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]r|[Jj]r|[Ss]t|[Nn]r|[Nn]o|[Vv]ol|[Ff]ig|vs|ca|approx"
+    r"|bzw|evtl|ggf|inkl|[Hh]r|[Ff]r|[Ss]ra|[Mm]me|[Mm]lle|pág|[^\W\d_](?:\.\s?[^\W\d_])+)\.$"
+)
 _SHORT = 12  # characters: what is shorter is spoken with what follows
 _LONG = 400  # characters after which a sentence is cut at a blank
 
@@ -34,7 +38,7 @@ class Sentences:
     def _end(self) -> int | None:
         for match in _END.finditer(self._text):
             end = match.end()
-            if end >= _SHORT and not _ABBREVIATED.search(self._text[:end]):
+            if end >= _SHORT and not ABBREVIATED.search(self._text[:end]):
                 return end
             if end > _LONG:
                 break

@@ -20,6 +20,7 @@ from freehold.routing.scheduler import Terms
 _PATH = "/v1/realtime?intent=transcription"
 _IDLE = 15.0  # seconds without audio after which the line is given back
 _PAUSE = 1.0  # seconds after a failure in which what is said is not heard
+_TIMES = ("audio_start_ms", "audio_end_ms")  # of what the recogniser tells
 _MOST_HELD = 4 * 2**20  # bytes of audio that wait for the recogniser before the client is made to wait
 
 Order = Listen | Hear | EndTurn | Forget
@@ -47,6 +48,8 @@ class Ear:
         self._room = asyncio.Event()
         self._settings: Listen | None = None
         self._again_at = 0.0
+        self._heard_ms = 0.0  # of audio since the session began
+        self._before_ms = 0  # of it before the line was opened, which counts from its own beginning
         self._turns = 0  # that are spoken or recognised
         self._stale = 0  # orders after which what was said is forgotten, and which the recogniser has not carried out yet
         self._working: asyncio.Task[None] | None = None
@@ -72,8 +75,15 @@ class Ear:
         order = await self._orders.get()
         if isinstance(order, Hear):
             self._held -= len(order.audio)
+            self._heard_ms += len(order.audio) / self._bytes_a_ms
             self._room.set()
         return order
+
+    @property
+    def _bytes_a_ms(self) -> float:
+        told = self._settings.settings if self._settings else {}
+        rate: int = told.get("rate", 24_000)
+        return rate * (2 if told.get("format", "pcm16") == "pcm16" else 1) / 1000
 
     def _pausing(self, order: Order) -> bool:
         return isinstance(order, Hear) and asyncio.get_running_loop().time() < self._again_at
@@ -89,6 +99,8 @@ class Ear:
 
     async def _hear(self, first: Order) -> None:
         """One line, from the first order for it until nothing has been said for a while. Raises why it broke."""
+        own = len(first.audio) / self._bytes_a_ms if isinstance(first, Hear) else 0
+        self._before_ms = round(self._heard_ms - own)
         async with self._line() as line:
             listening = asyncio.create_task(self._listen(line), name="realtime recogniser")
             speaking = asyncio.create_task(self._speak(line, first), name="realtime microphone")
@@ -181,7 +193,8 @@ class Ear:
                     pass
                 case _:
                     raise EngineBadResponse("The model's worker sent something that is not an event.")
-            await self._told(told)
+            times = {name: told[name] + self._before_ms for name in _TIMES if isinstance(told.get(name), int)}
+            await self._told({**told, **times})
 
     # The lease. It is no gate, for the worker has its own; it keeps the model in memory, and counts it as used.
 

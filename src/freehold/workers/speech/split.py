@@ -6,17 +6,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from freehold.protocol.sentences import ABBREVIATED
+
 LONGEST = 300  # characters of a piece
 _FIRST = 100  # of the first piece, which somebody waits for, where it has a clause to end at
 _CLOSERS = "[\"'”’»)\\]」』）]*"
 
 # A stop with what closes it, before a blank or the end; a full-width stop, whatever follows; or the end of a line.
 _STOP = re.compile(rf"(?:[.!?…؟۔।॥։]+{_CLOSERS})(?=\s|$)|[。！？｡]+{_CLOSERS}|\n+")
-# What a full stop does not end: initials, numbers, titles, and what is abbreviated in the larger languages.
-_ABBREVIATED = re.compile(
-    r"(?:^|[\s(\[“\"'])(?:[^\W\d_]|\d{1,3}|[Mm]rs?|[Mm]s|[Dd]r|[Pp]rof|[Ss]r|[Jj]r|[Ss]t|[Nn]r|[Nn]o|[Vv]ol|[Ff]ig|vs|ca|approx"
-    r"|bzw|evtl|ggf|inkl|[Hh]r|[Ff]r|[Ss]ra|[Mm]me|[Mm]lle|pág|[^\W\d_](?:\.\s?[^\W\d_])+)\.$"
-)
 _LONGEST_ABBREVIATION = 24  # characters
 _CLAUSE = re.compile(rf"[,;:—–،؛]+{_CLOSERS}\s+|[，、；：]+{_CLOSERS}\s*|\s[-–—]\s+")
 _BLANK = re.compile(r"\s+")
@@ -52,7 +49,7 @@ def _sentence_end(text: str, start: int, reach: int) -> int | None:
         if not text[start : match.end()].strip():
             continue  # blank lines before the first word
         before = max(start, match.end() - _LONGEST_ABBREVIATION)
-        if match[0].startswith(".") and _ABBREVIATED.search(text[before : match.start() + 1]):
+        if match[0].startswith(".") and ABBREVIATED.search(text[before : match.start() + 1]):
             continue
         blank = _BLANK.match(text, match.end(), reach)
         return blank.end() if blank else match.end()
