@@ -16,11 +16,14 @@ from freehold.fleet.client import EngineClient
 from freehold.gateway.calls import call_all, stream_all
 from freehold.protocol.anthropic.joiner import message_of
 from freehold.protocol.anthropic.plan import messages_plan
+from freehold.protocol.chat import chat_plan
 from freehold.protocol.ollama.plan import chat_lines_plan
 from freehold.protocol.plan import Plan, encode
-from freehold.protocol.requests import parse
+from freehold.protocol.requests import ChatRequest, parse
 from freehold.protocol.requests.anthropic import MessagesRequest
 from freehold.protocol.requests.ollama import ChatBody
+from freehold.protocol.requests.responses import ResponsesRequest
+from freehold.protocol.responses.plan import own_items, plan_of
 from freehold.protocol.values import Target
 from freehold.settings import TimeoutSettings
 from freehold.store.pull import pull
@@ -123,6 +126,36 @@ async def test_ollama_tells_thoughts_apart(engine: EngineClient) -> None:
     assert "".join(line["message"].get("thinking", "") for line in lines).strip() == "hm, let me see"
     assert "".join(line["message"]["content"] for line in lines) == "The answer."
     assert lines[-1]["done"]
+
+
+async def test_a_chat_and_a_response_tell_thoughts_apart_too(engine: EngineClient) -> None:
+    asked = {"model": "thinker", "messages": HELLO, "max_tokens": 200}
+    whole_plan = saying(chat_plan(parse(ChatRequest, encode(asked)).value, TARGET), THINKS)
+    whole = whole_plan.joiner(()).whole(await call_all(engine, whole_plan, TimeoutSettings()))["choices"][0]["message"]
+    assert (whole["reasoning_content"].strip(), whole["content"]) == ("hm, let me see", "The answer.")
+    plan = saying(chat_plan(parse(ChatRequest, encode(asked | {"stream": True})).value, TARGET), THINKS)
+    deltas = [choice["delta"] for chunk in await streamed(engine, plan) for choice in chunk["choices"]]
+    assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == whole["reasoning_content"]
+    assert "".join(delta.get("content") or "" for delta in deltas) == whole["content"]
+    for stream in (True, False):
+        fields = {"model": "thinker", "input": "hello", "max_output_tokens": 200, "stream": stream}
+        request = parse(ResponsesRequest, encode(fields)).value
+        plan = saying(plan_of(request, own_items(request), TARGET, "resp_1", 1), THINKS)
+        if stream:
+            events = await streamed(engine, plan)
+            told = events[-1]["response"]
+            thought = "".join(event["delta"] for event in events if event["type"] == "response.reasoning_text.delta")
+            assert thought.strip() == "hm, let me see"
+        else:
+            joiner = plan.joiner(())
+            async with aclosing(stream_all(engine, plan, TimeoutSettings())) as chunks:
+                async for call, chunk in chunks:
+                    list(joiner.chunk(call, chunk))
+            told = joiner.whole(())
+        reasoning, message = told["output"]
+        assert reasoning["content"][0]["text"].strip() == "hm, let me see"
+        assert message["content"][0]["text"] == "The answer."
+        assert told["usage"]["output_tokens_details"]["reasoning_tokens"] > 3
 
 
 def test_thinking_is_off_until_it_is_asked_for(server: Server) -> None:
