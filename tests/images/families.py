@@ -191,19 +191,19 @@ def drawn(folder: Path) -> dict[str, Any]:
     """What the worker's own code makes of a pipeline: from words, with one in the making, an edit, a variation, a hole."""
     from PIL import Image, ImageChops
 
-    from freehold.workers.images.draw import Painter, Watch
-    from freehold.workers.images.jobs import Desk
+    from freehold.workers.images.draw import Painter
+    from freehold.workers.images.drawing import Watch
     from freehold.workers.images.pipeline import Pipeline
     from freehold.workers.images.request import parsed
 
     model = Pipeline(folder, {}, {"size": 64, "steps": 3}, 1)
-    desk, painter, shown = Desk(model), Painter(model), list[bytes]()
+    painter, shown = Painter(model), list[bytes]()
 
     def sized(kind: Any, table: dict[str, Any], *images: Image.Image, mask: Image.Image | None = None) -> Image.Image:
         import io
 
         asked = parsed(kind, {"seed": 1, "steps": 4, **table}, images, mask)
-        made = painter.draw(asked, desk.job(asked), 1, Watch(partial=shown.append))
+        (made,) = painter.draw(asked, painter.job(asked), [1], Watch(partial=shown.append))
         return Image.open(io.BytesIO(made.data))
 
     photo = Image.effect_noise((64, 64), 50).convert("RGB")

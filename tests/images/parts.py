@@ -104,10 +104,16 @@ def multipart(fields: Mapping[str, str], files: Mapping[str, bytes]) -> tuple[by
 @contextlib.contextmanager
 def drawing(engine: Environment, folder: Path, options: Mapping[str, Any] = TINY) -> Iterator[Worker]:
     """A worker that has answered."""
+    plan = Plan(context=1, slots=1, knobs=Knobs(threads=1))
+    deployment = Deployment("tiny", "image", "diffusers", plan, "auto", folder=folder, options=options)
+    with running(deployment, engine) as worker:
+        yield worker
+
+
+@contextlib.contextmanager
+def running(deployment: Deployment, engine: Environment | None = None) -> Iterator[Worker]:
     with tempfile.TemporaryDirectory(prefix="fh-") as runtime:
         socket_path, log = Path(runtime) / "w.sock", Path(runtime) / "log"
-        plan = Plan(context=1, slots=1, knobs=Knobs(threads=1))
-        deployment = Deployment("tiny", "image", "diffusers", plan, "auto", folder=folder, options=options)
         started = launch(deployment, socket_path, environment=engine)
         with log.open("wb") as sink:
             process = subprocess.Popen(started.argv, env=dict(started.env), stdin=subprocess.PIPE, stdout=sink, stderr=sink)

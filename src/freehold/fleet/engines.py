@@ -30,6 +30,7 @@ _OURS: Mapping[tuple[str, str], str] = MappingProxyType(
         ("sherpa-onnx", "speech"): "freehold.workers.speech",
         ("espeak-ng", "speech"): "freehold.workers.speech",
         ("diffusers", "image"): "freehold.workers.images",
+        ("pictogram", "image"): "freehold.workers.pictogram",
     }
 )
 

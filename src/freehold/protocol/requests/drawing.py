@@ -86,6 +86,7 @@ class Drawing(Request):
             "quality": quality,
             "output_format": getattr(self, "output_format", None),
             "output_compression": getattr(self, "output_compression", None),
+            "background": "transparent" if getattr(self, "background", None) == "transparent" else None,
             "stream": self.streamed,
             "partial_images": getattr(self, "partial_images", None),
             "seed": self.seed,
@@ -105,8 +106,8 @@ class _Prompted(Drawing):
         Quality | None, Honoured("`low` draws in half the usual steps, `high` and `hd` in half as many more")
     ] = None
     background: Annotated[
-        str | None,
-        Refused("No model here draws a transparent background; leave it out.", ("opaque", "auto")),
+        Literal["transparent", "opaque", "auto"] | None,
+        Honoured("`transparent` where the model draws that (with png or webp), else refused; `auto` is `opaque`"),
     ] = None
     output_format: Annotated[Format | None, Honoured("`png` without it")] = None
     output_compression: Annotated[int | None, Honoured("the quality of jpeg and webp; png has none")] = Field(

@@ -25,6 +25,7 @@ def main() -> None:
 
 def run(config: WorkerConfig) -> None:
     """Loads the model and serves it. The libraries are imported after the process is confined."""
+    from freehold.workers.images.draw import Painter
     from freehold.workers.images.folder import Unfit
     from freehold.workers.images.pipeline import Pipeline
     from freehold.workers.images.server import Server
@@ -35,7 +36,7 @@ def run(config: WorkerConfig) -> None:
         model = Pipeline(Path(config.folder), config.place, config.options, config.threads)
     except Unfit as error:
         sys.exit(f"the model is not loaded: {error}")
-    server = Server(model)
+    server = Server(Painter(model))
     serve(config, server.routes(), server.ready)
 
 

@@ -6,39 +6,20 @@ import base64
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from freehold.workers.images.draw import Drawn
+from freehold.workers.images.drawing import Drawn, Tokens
 from freehold.workers.images.request import Asked
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """`text` of the prompt, `sent` of a picture that was sent, `drawn` of the pictures of the answer: the patches that the
-    model computes with."""
-
-    text: int
-    sent: int
-    drawn: int
-
-    def usage(self) -> dict[str, Any]:
-        given = self.text + self.sent
-        return {
-            "total_tokens": given + self.drawn,
-            "input_tokens": given,
-            "output_tokens": self.drawn,
-            "input_tokens_details": {"text_tokens": self.text, "image_tokens": self.sent},
-            "output_tokens_details": {"text_tokens": 0, "image_tokens": self.drawn},
-        }
-
-
-def whole(asked: Asked, drawn: Sequence[Drawn], tokens: Tokens) -> bytes:
-    """`seed` of each picture is an extension: with it the same request draws the same picture."""
+def whole(asked: Asked, drawn: Sequence[Drawn], tokens: Tokens, native: str | None) -> bytes:
+    """`seed` of each picture is an extension: with it the same request draws the same picture. So is `native_size`, of a model
+    that draws in one size alone: the answer's was made of it."""
     answer = {
         "created": int(time.time()),
         "data": [{"b64_json": _text(each.data), "seed": each.seed} for each in drawn],
         **_described(asked, drawn[0].width, drawn[0].height),
+        **({"native_size": native} if native else {}),
         "usage": tokens.usage(),
     }
     return json.dumps(answer).encode()
@@ -67,7 +48,7 @@ def _described(asked: Asked, width: int, height: int) -> dict[str, str]:
     return {
         "size": f"{width}x{height}",
         "quality": asked.quality,
-        "background": "opaque",
+        "background": asked.background,
         "output_format": asked.form,
     }
 

@@ -2,77 +2,56 @@
 
 from __future__ import annotations
 
-import secrets
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 
 from freehold.workers.images.canvas import encoded, picture
-from freehold.workers.images.jobs import Job
+from freehold.workers.images.drawing import Drawn, Pace, Tokens, Watch, partial_steps
+from freehold.workers.images.jobs import Desk, Job
 from freehold.workers.images.pipeline import Pipeline, decode, parameters
-from freehold.workers.images.request import Asked
+from freehold.workers.images.request import Asked, Kind, parsed
 from freehold.workers.serve import Refused
-
-_LARGEST_SEED = 2**31 - 1
-
-
-class Cancelled(Exception):
-    """Nobody wants the picture any more."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A finished picture, in the format that was asked for."""
-
-    data: bytes
-    seed: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Pace:
-    """What the last picture took: `steps` of `step_seconds` each for `pixels`, and `rest_seconds` beside them."""
-
-    pixels: int
-    steps: int
-    step_seconds: float
-    rest_seconds: float
-
-
-@dataclass
-class Watch:
-    """What a drawing tells: each step, and pictures in the making. Methods run in the drawing's thread."""
-
-    step: Callable[[int, int], None] = lambda done, total: None
-    partial: Callable[[bytes], None] = lambda data: None
-    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class Painter:
     """One model, one picture at a time."""
 
     def __init__(self, model: Pipeline):
-        self._model = model
+        self._model, self._desk = model, Desk(model)
+        self.native: str | None = None
         self.pace: Pace | None = None
 
-    def draw(self, asked: Asked, job: Job, seed: int, watch: Watch) -> Drawn:
+    def trial(self) -> Asked:
+        side = self._model.grid.near(1, 1)[0]
+        kind: Kind = "generation" if self._model.for_use("words") is not None else "edit"
+        table = {"prompt": "ready", "size": f"{side}x{side}", "steps": 2, "seed": 0}
+        return parsed(kind, table, () if kind == "generation" else (Image.new("RGB", (side, side), "gray"),))
+
+    def job(self, asked: Asked) -> Job:
+        return self._desk.job(asked)
+
+    def draw(self, asked: Asked, job: Job, seeds: Sequence[int], watch: Watch) -> list[Drawn]:
+        return [self._draw(asked, job, seed, watch) for seed in seeds]
+
+    def tokens(self, asked: Asked, job: Job, pictures: int) -> Tokens:
+        each = self._model.picture_tokens(job.width, job.height)
+        return Tokens(self._model.prompt_tokens(asked.prompt)[0], each if asked.images else 0, each * pictures)
+
+    def _draw(self, asked: Asked, job: Job, seed: int, watch: Watch) -> Drawn:
         """One picture. Raises Cancelled, and Refused where the model draws nothing."""
         began = time.monotonic()
         ends: list[float] = []
         shown = 0
-        due = _partial_steps(asked.partials, job.steps)
+        due = partial_steps(asked.partials, job.steps)
 
         def after_step(pipeline: Any, step: int, timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
             nonlocal shown
             ends.append(time.monotonic())
-            if watch.cancelled.is_set():
-                raise Cancelled
+            watch.check()
             watch.step(len(ends), job.steps)
             if len(ends) in due:
                 pixels = decode(pipeline, kwargs["latents"], job.width, job.height)
@@ -80,8 +59,7 @@ class Painter:
                 shown += 1
             return {}
 
-        if watch.cancelled.is_set():
-            raise Cancelled
+        watch.check()
         self._model.prepare(job.pipeline, job.width, job.height)
         generator = torch.Generator("cpu").manual_seed(seed)
         steps = {"callback_on_step_end": after_step} if "callback_on_step_end" in parameters(job.pipeline) else {}
@@ -100,17 +78,6 @@ class Painter:
         each = (ends[-1] - ends[0]) / (len(ends) - 1)
         rest = time.monotonic() - began - each * len(ends)
         self.pace = Pace(job.width * job.height, len(ends), each, max(0.0, rest))
-
-
-def seeds(asked: Asked) -> list[int]:
-    """A seed for each picture, in a row from the first; that one is random unless it was asked for."""
-    first = asked.seed if asked.seed is not None else secrets.randbelow(_LARGEST_SEED - asked.n)
-    return [(first + each) % 2**63 for each in range(asked.n)]
-
-
-def _partial_steps(count: int, steps: int) -> set[int]:
-    """After which steps pictures in the making are shown, evenly spread; none after the last."""
-    return {round(steps * (each + 1) / (count + 1)) for each in range(count)} - {0, steps}
 
 
 def _shown(pixels: Any) -> Image.Image:

@@ -40,6 +40,8 @@ class Desk:
     def job(self, asked: Asked) -> Job:
         """Raises Refused for what this model cannot do."""
         self._check_prompt(asked)
+        if asked.background == "transparent":
+            raise Refused("This model draws no transparent background; leave it out.", param="background")
         if asked.kind == "generation":
             return self._from_words(asked)
         if len(asked.images) > 1:

@@ -18,7 +18,8 @@ Kind = Literal["generation", "edit", "variation"]
 @dataclass(frozen=True)
 class Asked:
     """`size` is None for the model's own, or that of the picture; `steps`, `guidance` and `strength` are None for the model's
-    own, too, and `seed` for one at random. `partials` is how many pictures in the making are shown."""
+    own, too, and `seed` for one at random. `partials` is how many pictures in the making are shown; `background` is
+    "opaque" or "transparent"."""
 
     kind: Kind
     prompt: str
@@ -34,6 +35,7 @@ class Asked:
     compression: int
     stream: bool
     partials: int
+    background: str
     images: tuple[Image, ...] = ()
     mask: Image | None = None
 
@@ -57,6 +59,7 @@ def parsed(kind: Kind, table: Mapping[str, Any], images: tuple[Image, ...] = (),
         compression=int(table.get("output_compression", 100)),
         stream=bool(table.get("stream", False)),
         partials=int(table.get("partial_images", 0)),
+        background=str(table.get("background", "opaque")),
         images=images,
         mask=mask,
     )

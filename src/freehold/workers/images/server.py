@@ -9,19 +9,16 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
+from typing import Generic
 
-from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from freehold.workers.images import answers
-from freehold.workers.images.answers import Tokens
 from freehold.workers.images.canvas import decoded
-from freehold.workers.images.draw import Cancelled, Drawn, Painter, Watch, seeds
-from freehold.workers.images.jobs import Desk, Job
-from freehold.workers.images.pipeline import Pipeline
+from freehold.workers.images.drawing import Artist, Cancelled, J, Watch, seeds
 from freehold.workers.images.request import Asked, Kind, parsed
 from freehold.workers.serve import Refused
 
@@ -30,12 +27,11 @@ _MOST_PARTS = 20  # files and fields of a form
 _LARGEST_FIELD = 1 << 20
 
 
-class Server:
+class Server(Generic[J]):
     """Routes of one model."""
 
-    def __init__(self, model: Pipeline):
-        self._model = model
-        self._desk, self._painter = Desk(model), Painter(model)
+    def __init__(self, artist: Artist[J]):
+        self._artist = artist
         self._turn = asyncio.Semaphore(1)
 
     def routes(self) -> list[Route]:
@@ -48,14 +44,11 @@ class Server:
 
     async def ready(self) -> None:
         """Draws a picture as small as the model can."""
-        side = self._model.grid.near(1, 1)[0]
-        kind: Kind = "generation" if self._model.for_use("words") is not None else "edit"
-        table = {"prompt": "ready", "size": f"{side}x{side}", "steps": 2, "seed": 0}
-        asked = parsed(kind, table, () if kind == "generation" else (Image.new("RGB", (side, side), "gray"),))
-        job = self._desk.job(asked)
+        asked = self._artist.trial()
+        job = self._artist.job(asked)
         async with self._turn:
-            await asyncio.to_thread(self._painter.draw, asked, job, 0, Watch())
-        self._painter.pace = None
+            await asyncio.to_thread(self._artist.draw, asked, job, [0], Watch())
+        self._artist.pace = None
 
     async def _generations(self, request: Request) -> Response:
         return await self._answer(request, parsed("generation", await request.json()))
@@ -68,7 +61,7 @@ class Server:
 
     async def _pace(self, request: Request) -> Response:
         """What the last picture took; null before there was one."""
-        pace = self._painter.pace
+        pace = self._artist.pace
         return JSONResponse(None if pace is None else asdict(pace))
 
     async def _form(self, request: Request, kind: Kind) -> Asked:
@@ -83,7 +76,7 @@ class Server:
         return parsed(kind, table, pictures, gap)
 
     async def _answer(self, request: Request, asked: Asked) -> Response:
-        job = self._desk.job(asked)
+        job = self._artist.job(asked)
         if asked.stream:
             return StreamingResponse(self._events(asked, job), media_type="text/event-stream")
         watch = Watch()
@@ -100,14 +93,13 @@ class Server:
             watch.cancelled.set()
             leaving.cancel()
 
-    async def _all(self, asked: Asked, job: Job, watch: Watch) -> bytes:
+    async def _all(self, asked: Asked, job: J, watch: Watch) -> bytes:
         async with self._turn:
-            drawn: list[Drawn] = []
-            for seed in seeds(asked):
-                drawn.append(await asyncio.to_thread(self._painter.draw, asked, job, seed, watch))
-        return await asyncio.to_thread(answers.whole, asked, drawn, self._tokens(asked, job, len(drawn)))
+            drawn = await asyncio.to_thread(self._artist.draw, asked, job, seeds(asked), watch)
+        tokens = self._artist.tokens(asked, job, len(drawn))
+        return await asyncio.to_thread(answers.whole, asked, drawn, tokens, self._artist.native)
 
-    async def _events(self, asked: Asked, job: Job) -> AsyncIterator[bytes]:
+    async def _events(self, asked: Asked, job: J) -> AsyncIterator[bytes]:
         """Comments for steps, pictures in the making, and the finished one; or an error."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[bytes | None]()
         shown = 0
@@ -131,12 +123,12 @@ class Server:
             with contextlib.suppress(asyncio.CancelledError):
                 await drawing
 
-    async def _streamed(self, asked: Asked, job: Job, watch: Watch, tell: Callable[[bytes | None], None]) -> None:
+    async def _streamed(self, asked: Asked, job: J, watch: Watch, tell: Callable[[bytes | None], None]) -> None:
         """Draws, and tells the last event, whatever it is."""
         try:
             async with self._turn:
-                drawn = await asyncio.to_thread(self._painter.draw, asked, job, seeds(asked)[0], watch)
-            tell(answers.completed_event(asked, drawn, self._tokens(asked, job, 1)))
+                (drawn,) = await asyncio.to_thread(self._artist.draw, asked, job, seeds(asked), watch)
+            tell(answers.completed_event(asked, drawn, self._artist.tokens(asked, job, 1)))
         except Cancelled:
             pass
         except Refused as refusal:
@@ -148,10 +140,6 @@ class Server:
             tell(answers.error_event(broken.envelope()))
         finally:
             tell(None)
-
-    def _tokens(self, asked: Asked, job: Job, pictures: int) -> Tokens:
-        each = self._model.picture_tokens(job.width, job.height)
-        return Tokens(self._model.prompt_tokens(asked.prompt)[0], each if asked.images else 0, each * pictures)
 
 
 async def _next(queue: asyncio.Queue[bytes | None]) -> bytes | None:

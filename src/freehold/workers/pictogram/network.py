@@ -1,0 +1,143 @@
+"""The drawing network, computed with numpy: what it foresees in a noisy picture, told what the picture shows.
+
+It is a transformer over the 8 x 8 squares of a picture, each written in 64 numbers. `training/pictogram/model.py` is the same
+in torch, and says why it is built so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from freehold.workers.pictogram.weights import Array, Unfit
+
+SQUARES, NUMBERS, WORDS = 64, 64, 12
+_EPSILON = float(np.finfo(np.float32).eps)
+_TEXT = 384  # numbers of a vector of the text model
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a caption tells the network: `sentence` [b, 384] and `words` [b, 12, 384] are vectors of length one, as the text
+    model gives them; `given` [b, 12] is 1 where there is a word. No word at all is no caption."""
+
+    sentence: Array
+    words: Array
+    given: Array
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A caption as the blocks take it: once for all steps. `keys` and `values` are those of its words, for each block."""
+
+    about: Array
+    canvas: Array
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+    absent: Array
+
+
+class Network:
+    def __init__(self, weights: Mapping[str, Array]):
+        """Raises Unfit where a weight is missing or has another shape."""
+        self._w = weights
+        self._blocks = sum(name.endswith(".qkv.weight") for name in weights)
+        try:
+            heads = weights["blocks.0.gain"].shape[2]
+            self.width = weights["enter.weight"].shape[0]
+            expected = {
+                "enter.weight": (self.width, NUMBERS),
+                "place": (SQUARES, self.width),
+                "word.weight": (self.width, _TEXT),
+                "order": (WORDS, self.width),
+                "paint.weight": (self.width, 64),
+                "leave.weight": (NUMBERS, self.width),
+            }
+            if any(weights[name].shape != shape for name, shape in expected.items()) or self.width % heads:
+                raise Unfit("its weights have other shapes than this version knows")
+        except (KeyError, IndexError):
+            raise Unfit("some of its weights are missing") from None
+        self._heads = heads
+
+    def hear(self, told: Told) -> Heard:
+        asked = told.given[:, :1]
+        sentence = self._whitened(told.sentence, "sentences") * asked + self._w["nothing"] * (1 - asked)
+        words = self._whitened(told.words, "words") * told.given[..., None]
+        count = len(sentence)
+        each = words / np.maximum(told.given.sum(1), 1)[:, None, None]
+        drift = np.linspace(-1, 1, WORDS, dtype=np.float32)[:, None]
+        idea = np.concatenate([sentence, each.sum(1), (each * drift).sum(1) * 2], -1)
+        idea = gelu(self._linear(idea, "idea"))
+        idea = _normal(idea + gelu(self._linear(_normal(idea), "think")))
+        canvas = self._linear(idea, "unfold").reshape(count, SQUARES, 64)
+        start = np.broadcast_to(self._w["start"], (count, 1, self.width))
+        spoken = _normal(np.concatenate([start, self._linear(words, "word") + self._w["order"]], 1))
+        pairs = [self._split(self._linear(spoken, f"blocks.{i}.told"), 2) for i in range(self._blocks)]
+        absent = (np.concatenate([np.ones_like(asked), told.given], 1) - 1)[:, None, None] * np.float32(1e4)
+        keys = tuple(_normal(key) for key, _ in pairs)
+        return Heard(self._linear(sentence, "about"), canvas, keys, tuple(value for _, value in pairs), absent)
+
+    def foresee(self, noisy: Array, time: float, heard: Heard) -> Array:
+        """The picture [b, 64, 64] foreseen in `noisy` at `time`, from 0 for noise to 1 for the picture."""
+        angles = np.float32(time) * np.exp(np.linspace(0, 6, 32, dtype=np.float32))
+        moment = np.concatenate([np.sin(angles), np.cos(angles)])[None]
+        when = self._linear(_silu(self._linear(moment, "when.0")), "when.2")
+        about = _silu(when + heard.about)
+        x = self._linear(noisy, "enter") + self._w["place"] + self._linear(heard.canvas, "paint")
+        for i in range(self._blocks):
+            x = self._block(x, i, about, heard)
+        return self._linear(_normal(x), "leave") + self._linear(heard.canvas, "hint")
+
+    def _block(self, x: Array, i: int, about: Array, heard: Heard) -> Array:
+        at, count = f"blocks.{i}.", len(x)
+        gain = self._w[at + "gain"]
+        shift, scale, gate, shift2, scale2, gate2 = np.split(self._linear(about, at + "tune")[:, None], 6, -1)
+        query, key, value = self._split(self._linear(_normal(x) * (1 + scale) + shift, at + "qkv"), 3)
+        mixed = _attend(_normal(query) * gain[0], _normal(key), value)
+        x = x + (1 + gate) * self._linear(mixed.transpose(0, 2, 1, 3).reshape(count, SQUARES, -1), at + "out")
+        (query,) = self._split(self._linear(_normal(x), at + "ask"), 1)
+        mixed = _attend(_normal(query) * gain[1], heard.keys[i], heard.values[i], heard.absent)
+        x = x + self._linear(mixed.transpose(0, 2, 1, 3).reshape(count, SQUARES, -1), at + "heard")
+        wide = gelu(self._linear(_normal(x) * (1 + scale2) + shift2, at + "up"))
+        found: Array = x + (1 + gate2) * self._linear(wide, at + "down")
+        return found
+
+    def _linear(self, x: Array, name: str) -> Array:
+        weight = self._w[f"{name}.weight"]
+        out: Array = (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], len(weight))
+        bias = self._w.get(f"{name}.bias")
+        return out if bias is None else out + bias
+
+    def _whitened(self, vectors: Array, name: str) -> Array:
+        found: Array = (vectors - self._w[f"{name}.mean"]) @ self._w[f"{name}.matrix"]
+        return found
+
+    def _split(self, x: Array, parts: int) -> list[Array]:
+        shape = (*x.shape[:2], parts, self._heads, self.width // self._heads)
+        return list(x.reshape(shape).transpose(2, 0, 3, 1, 4))
+
+
+def _normal(x: Array) -> Array:
+    found: Array = x / np.sqrt(np.mean(np.square(x), -1, keepdims=True) + _EPSILON)
+    return found
+
+
+def gelu(x: Array) -> Array:
+    found: Array = 0.5 * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)))
+    return found
+
+
+def _silu(x: Array) -> Array:
+    found: Array = x / (1 + np.exp(-x))
+    return found
+
+
+def _attend(query: Array, key: Array, value: Array, absent: Array | None = None) -> Array:
+    scores = query @ key.swapaxes(-1, -2) * np.float32(query.shape[-1] ** -0.5)
+    if absent is not None:
+        scores = scores + absent
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    found: Array = (weights / weights.sum(-1, keepdims=True)) @ value
+    return found
