@@ -45,6 +45,8 @@ lock: .venv/installed-dev
 		--no-annotate -o $(LOCKS)/tools.lock
 	@$(BIN)/uv pip compile $(LOCKS)/diffusers.in --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 		--no-annotate --override $(LOCKS)/without-torch.txt --no-emit-package torch -o $(LOCKS)/diffusers.lock
+	@$(BIN)/uv pip compile $(LOCKS)/vllm.in --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+		--no-annotate -o $(LOCKS)/vllm.lock
 	@$(BIN)/uv pip compile $(LOCKS)/torch.in --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 		--no-annotate -c $(LOCKS)/diffusers.lock -o $(LOCKS)/torch.lock
 	@for each in $(LIBRARY_SETS); do $(BIN)/uv pip compile $(LIBRARIES)/$$each.in --quiet --universal --generate-hashes --python-version 3.11 \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +16,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from freehold.units import bytes_in
 
 _ONLY_EXTERNAL = frozenset(
-    {"url", "command", "env", "key_env", "ca", "upstream", "task", "vision", "reasoning", "memory", "device"}
+    {
+        *("url", "command", "folder", "args", "env", "key_env", "ca", "upstream", "task", "vision", "reasoning", "memory"),
+        "device",
+    }
 )
 _ONLY_STARTED = ("env", "memory", "device")  # of an engine that is started here
+_ONLY_VLLM = ("folder", "args")
+_NEVER_VLLM = ("url", "command", "key_env", "ca", "upstream")
 _NEVER_EXTERNAL = ("kv_type", "threads", "fim")  # of llama.cpp
 _PORTS: Mapping[str, int] = MappingProxyType({"http": 80, "https": 443})
 _HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9a-fA-F.]*:[0-9a-fA-F:.]*(%25[A-Za-z0-9._~-]+)?")
@@ -91,10 +96,16 @@ class ExternalSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine: Literal["external"] | None = Field(None, description="An engine that runs elsewhere and speaks OpenAI's API.")
+    engine: Literal["external", "vllm"] | None = Field(
+        None, description="An engine of another maker that speaks OpenAI's API, or vLLM as Freehold installs it."
+    )
     url: str = Field("", max_length=1000, description="Its base URL, or `unix:` and the path of its socket.")
     command: tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...] = Field(
         (), max_length=256, description="Program that is started for it, with its arguments, `{port}` or `{socket}` in one."
+    )
+    folder: Path | None = Field(None, description="The model that vLLM serves: a folder of Hugging Face's form.")
+    args: tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...] = Field(
+        (), max_length=256, description="More arguments of `vllm serve`."
     )
     env: dict[str, str] = Field(default_factory=dict, description="Environment variables that the program gets besides.")
     key_env: str = Field("", pattern=r"^[A-Za-z0-9_]{0,100}$", description="The environment variable that has its API key.")
@@ -112,11 +123,18 @@ class ExternalSettings(BaseModel):
     def _whole(self) -> Self:
         if self.engine is None:
             if _ONLY_EXTERNAL & self.model_fields_set:
-                raise ValueError("it is for external models only: set engine = 'external'")
+                raise ValueError("it is for models of other makers' engines only: set engine = 'external'")
             return self
         given: Any = self.model_fields_set
         if useless := [name for name in _NEVER_EXTERNAL if name in given]:
-            raise ValueError(f"{useless[0]} is for llama.cpp, and means nothing to an external engine")
+            raise ValueError(f"{useless[0]} is for llama.cpp, and means nothing to another maker's engine")
+        if useless := [name for name in (_NEVER_VLLM if self.engine == "vllm" else _ONLY_VLLM) if name in given]:
+            raise ValueError(f"{useless[0]} does not go together with engine = '{self.engine}'")
+        if self.engine == "vllm":
+            if self.folder is None or not self.folder.is_absolute():
+                raise ValueError("vLLM needs the folder of a model, as an absolute path")
+            _check_words([*self.args, str(self.folder)], self.env)
+            return self
         if bool(self.url) == bool(self.command):
             raise ValueError(f"an external model needs a url such as {_EXAMPLE}, or a command that starts its engine")
         if self.command:
@@ -136,6 +154,9 @@ def check_command(given: ExternalSettings) -> None:
         raise ValueError("its command needs {port} or {socket} in an argument: that is where it is to listen")
     if given.ca is not None:
         raise ValueError("ca is for addresses that begin with https")
-    words = [*given.command, *given.env, *given.env.values()]
-    if any("\0" in word for word in words) or any(not name or "=" in name for name in given.env):
+    _check_words(given.command, given.env)
+
+
+def _check_words(words: Sequence[str], env: Mapping[str, str]) -> None:
+    if any("\0" in word for word in (*words, *env, *env.values())) or any(not name or "=" in name for name in env):
         raise ValueError("its command or environment has letters that no program can be given")

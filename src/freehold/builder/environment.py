@@ -38,49 +38,63 @@ def install(place: Place, name: Name, index: str, variant: str | None, report: O
         made = _packages(name, chosen, index, home, report)
         new = Environment(
             name=name,
-            version=f"{name} {_version(home, name)}",
-            torch=_version(home, "torch"),
+            version=f"{name} {version_of(home, name)}",
+            torch=version_of(home, "torch"),
             device=chosen.device,
             pin=pinned,
             folder=home,
             made=made,
         )
         report(Step("testing", text="testing: it draws a picture"))
-        try:
-            tested = draw(new, place.sandbox)
-        except BuildFailed:
-            shutil.rmtree(home, ignore_errors=True)  # what does not draw is not gone on with
-            raise
-        report(Step("installing", text="moving it into place"))
-        size = disk.tree_bytes(home)
-        with staging(work) as staged:
-            with disk.translated():
-                home.rename(staged)
-            return environments.commit(
-                place.root, replace(new, folder=staged, tested=tested, size=size, created=int(time.time()))
-            )
+        return proven(place, new, lambda made: draw(made, place.sandbox), report)
+
+
+def proven(place: Place, new: Environment, trial: Callable[[Environment], str], report: OnStep) -> Environment:
+    """Tries an environment where it was made, a folder in its work folder, and moves it into place. Raises BuildFailed."""
+    try:
+        tested = trial(new)
+    except BuildFailed:
+        shutil.rmtree(new.folder, ignore_errors=True)  # what fails is not gone on with
+        raise
+    report(Step("installing", text="moving it into place"))
+    size = disk.tree_bytes(new.folder)
+    with staging(new.folder.parent) as staged:
+        with disk.translated():
+            new.folder.rename(staged)
+        return environments.commit(place.root, replace(new, folder=staged, tested=tested, size=size, created=int(time.time())))
+
+
+def new_python(home: Path, wanted: int, report: OnStep) -> None:
+    """A venv without packages in home/venv, where there are `wanted` bytes of disk for what will be in it. Raises DiskFull."""
+    with disk.translated():
+        disk.require(disk.free_bytes(home.parent), wanted)
+        report(Step("preparing", text="making a Python of its own"))
+        venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(home / "venv")
+
+
+def filled(name: Name, home: Path, size: int, report: OnStep) -> None:
+    """Installs what the lock of that name has, about `size` bytes. Raises SourceUnreachable, DiskFull."""
+    work, python, lock = home.parent, home / "venv" / "bin" / "python", LOCKS / f"{name}.lock"
+    with disk.translated():
+        pip.run(
+            ("--python", str(python), "install", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(lock)),
+            work,
+            f"What {name} needs",
+            _watching(work, report, f"installing {name}", size),
+            pip.NOT_THE_USERS,
+        )
 
 
 def _packages(name: Name, chosen: torch.Choice, index: str, home: Path, report: OnStep) -> str:
     """Fills `home`, going on where an earlier try ended; returns where torch came from."""
     work, python, note = home.parent, home / "venv" / "bin" / "python", home / "torch.txt"
-    with disk.translated():
-        if not note.is_file():
-            disk.require(disk.free_bytes(work), chosen.bytes + _PACKAGES_BYTES + _DOWNLOADED_BYTES)
-            report(Step("preparing", text="making a Python of its own"))
-            venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(home / "venv")
+    if not note.is_file():
+        new_python(home, chosen.bytes + _PACKAGES_BYTES + _DOWNLOADED_BYTES, report)
+        with disk.translated():
             look = _watching(work, report, "installing torch", chosen.bytes)
             disk.write_atomically(note, torch.install(chosen, python, index, work, look))
-        look = _watching(work, report, f"installing {name}", _PACKAGES_BYTES)
-        lock = LOCKS / f"{name}.lock"
-        pip.run(
-            ("--python", str(python), "install", "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(lock)),
-            work,
-            f"What {name} needs",
-            look,
-            pip.NOT_THE_USERS,
-        )
-        return note.read_text(encoding="utf-8")
+    filled(name, home, _PACKAGES_BYTES, report)
+    return note.read_text(encoding="utf-8")
 
 
 def _watching(work: Path, report: OnStep, stage: str, total: int) -> Callable[[], None]:
@@ -96,7 +110,7 @@ def _watching(work: Path, report: OnStep, stage: str, total: int) -> Callable[[]
     return look
 
 
-def _version(home: Path, package: str) -> str:
+def version_of(home: Path, package: str) -> str:
     """Of an installed package, by the name of the folder that pip leaves for it (PEP 376)."""
     found = (re.fullmatch(rf"{package}-(.+)\.dist-info", path.name) for path in home.glob("venv/lib/python*/site-packages/*"))
     version = next((match[1] for match in found if match), None)

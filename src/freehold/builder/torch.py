@@ -54,7 +54,7 @@ def choose(machine: Machine, asked: str | None = None) -> Choice:
         return Choice(PYPI, "metal" if "metal" in kinds else "cpu")
     nvidia = [gpu for gpu in machine.gpus if gpu.kind == "cuda"]
     if nvidia:
-        return Choice(PYPI if all(map(_new, nvidia)) else _OLD_CUDA, "cuda")
+        return Choice(PYPI if all(map(takes_cuda_13, nvidia)) else _OLD_CUDA, "cuda")
     return Choice(_ROCM, "rocm") if "rocm" in kinds else Choice("cpu", "cpu")
 
 
@@ -93,7 +93,7 @@ def _device(asked: str, machine: Machine) -> Device:
     return "cpu" if asked == "cpu" else "rocm" if asked.startswith("rocm") else "cuda"
 
 
-def _new(gpu: Gpu) -> bool:
+def takes_cuda_13(gpu: Gpu) -> bool:
     """Whether CUDA 13 works with a card and its driver; what is not known is no hindrance."""
     driver = re.search(r"NVIDIA (\d+)", gpu.driver)
     compute = re.fullmatch(r"\d+\.\d+", gpu.compute)

@@ -87,19 +87,20 @@ def build(session: Session, gpu: str | None, jobs: int | None, as_json: bool) ->
 Examples:
   freehold engine install cuda
   freehold engine install rocm --variant rocm-6.4.1
-  freehold engine install diffusers"""
+  freehold engine install diffusers
+  freehold engine install vllm"""
 )
-@click.argument("engine", type=click.Choice(["cuda", "rocm", "vulkan", "diffusers"]))
+@click.argument("engine", type=click.Choice(["cuda", "rocm", "vulkan", "diffusers", "vllm"]))
 @click.option("--variant", help="Folder of the index, such as cu128; for diffusers also pypi.  [default: by GPU and driver]")
 @json_option
 @with_session("used")
 def install(session: Session, engine: str, variant: str | None, as_json: bool) -> None:
-    """Install an engine: llama.cpp's wheel for this machine's GPU, or diffusers, which draws pictures, with its own PyTorch.
+    """Install an engine: llama.cpp's wheel for this machine's GPU; diffusers, which draws pictures; or vLLM, for NVIDIA's GPUs.
 
-    Wheels for a GPU come from the index in the setting engine.index; diffusers from the package index that pip is configured
-    for, and PyTorch, where that has no build for this machine, from the one in engine.torch_index.
+    Wheels for a GPU come from the index in the setting engine.index; diffusers and vLLM from the package index that pip is
+    configured for, and the PyTorch of diffusers, where that has no build for this machine, from the one in engine.torch_index.
     """
-    from freehold.builder import environment, make
+    from freehold.builder import environment, make, vllm
 
     if variant is not None and not variant.replace("-", "").replace(".", "").isalnum():
         raise click.UsageError(f"{variant!a} is no folder of an index; it is a word such as cu128.")
@@ -108,6 +109,11 @@ def install(session: Session, engine: str, variant: str | None, as_json: bool) -
         if engine == "diffusers":
             new = environment.install(place, "diffusers", settings.torch_index, variant, report)
             _environment_done(new, as_json)
+            return
+        if engine == "vllm":
+            if variant is not None:
+                raise click.UsageError("vllm has no variants: the package index has one build, for NVIDIA's GPUs.")
+            _environment_done(vllm.install(place, report), as_json)
             return
         made = make.install(place, engine, settings.index, variant, report)  # type: ignore[arg-type]
     _done(session, made, as_json)

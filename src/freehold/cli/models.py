@@ -66,7 +66,7 @@ def external(session: Session) -> dict[str, Row]:
     """The models of engines elsewhere that the settings name, which is all that can be told of them without a server."""
     from freehold.fleet.remote import remote_of
 
-    named = {name: own for name, own in session.settings.models.items() if own.engine == "external"}
+    named = {name: own for name, own in session.settings.models.items() if own.engine is not None}
     return {
         name: Row(
             *(name, own.task, 0, "", own.context or 0, 0, "", remote_of(own).shown, "", 0),

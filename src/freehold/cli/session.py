@@ -89,7 +89,7 @@ class Session:
         from freehold.store.found import PROGRAMS
 
         own = self.settings.models.get(name)
-        if own is not None and own.engine == "external":
+        if own is not None and own.engine is not None:
             raise NotInstalled(f"{name} is the model of an external engine: nothing of it is on this machine.")
         try:
             return self.store.get(name)

@@ -7,17 +7,17 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from freehold.errors import StoreError
 from freehold.external import Address
-from freehold.fleet import builds, environments
+from freehold.fleet import builds, environments, vllm
 from freehold.fleet.builds import Build
 from freehold.fleet.environments import Environment
-from freehold.fleet.remote import Remote
+from freehold.fleet.remote import UNTOLD, Remote
 from freehold.hardware.plan import Place, Plan
 from freehold.store.integrity import Pin
 from freehold.store.manifest import Role, Task
@@ -124,16 +124,26 @@ def launch(
             raise StoreError(f"The model {deployment.name} names the engine {other!r}, which this version does not have.")
 
 
-def launch_command(remote: Remote, address: Address) -> Launch:
-    """The user's own program that shall listen at that address. It is not confined; it ends with this process, as workers do.
+def launch_command(deployment: Deployment, remote: Remote, address: Address) -> Launch:
+    """Another maker's engine, that shall listen at that address. It is not confined; it ends with this process, as workers do.
 
-    It gets what any worker gets of the environment, the variable with its key, and what is set for it."""
+    It gets what any worker gets of the environment, the variable with its key, and what is set for it. Raises StoreError,
+    NotInstalled for vLLM without its environment."""
+    home = environments.get(deployment.builds, "vllm") if remote.folder is not None else None
+    if home is not None and remote.folder is not None:
+        vllm.check(remote.folder)
+        context = 0 if deployment.context == UNTOLD else deployment.context
+        serve = vllm.Serve(remote.folder, deployment.name, deployment.task, context, deployment.slots, remote.args)
+        own = vllm.environment(home.folder, remote.device, os.environ.get("PATH", os.defpath))
+        remote = replace(remote, command=vllm.argv(home.python, serve), env={**own, **remote.env})
     port, path = str(address.port), str(address.socket)
     words = [word.replace("{port}", port).replace("{socket}", path) for word in remote.command]
     key = {remote.key_env: os.environ[remote.key_env]} if remote.key_env in os.environ else {}
-    argv = (sys.executable, "-P", "-m", "freehold.workers.own", *words)
-    private = ((str(address.socket), "the socket"), *((value, "***") for value in key.values() if value))
-    return Launch(argv, _environment() | key | dict(remote.env), private)
+    argv = (sys.executable, "-P", "-m", "freehold.workers.own", str(home.folder) if home else "", *words)
+    private = [(str(address.socket), "the socket"), *((value, "***") for value in key.values() if value)]
+    if home is not None:
+        private.append((str(home.folder), "the engine"))
+    return Launch(argv, _environment() | key | dict(remote.env), tuple(private))
 
 
 def check_installed(deployment: Deployment) -> None:

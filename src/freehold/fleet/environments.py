@@ -18,7 +18,7 @@ import freehold
 from freehold.errors import NotInstalled, StoreError
 from freehold.fleet import shelf
 
-Name = Literal["diffusers"]
+Name = Literal["diffusers", "vllm"]
 Device = Literal["cpu", "cuda", "rocm", "metal"]
 
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -58,7 +58,8 @@ class Environment:
 def pin(name: Name) -> str:
     """What an environment of that name is made from now."""
     digest = hashlib.sha256((LOCKS / f"{name}.lock").read_bytes()).hexdigest()
-    return f"torch=={TORCH}, {name}.lock sha256:{digest[:16]}, Python {platform.python_version().rpartition('.')[0]}"
+    torch = f"torch=={TORCH}, " if name == "diffusers" else ""  # that of vLLM is in its lock
+    return f"{torch}{name}.lock sha256:{digest[:16]}, Python {platform.python_version().rpartition('.')[0]}"
 
 
 def installed(root: Path) -> list[Environment]:

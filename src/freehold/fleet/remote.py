@@ -36,7 +36,8 @@ _MANY = 64 * 1024  # bytes of a body that is translated off the event loop
 class Remote:
     """An engine of another maker. `address` is where it is, None for one that `command` starts here, with `env` besides;
     `key_env` names the environment variable with its key; `ca` is the file of the certificates that its own is verified by;
-    `model` is what the model is called there, "" where that is to be found out."""
+    `model` is what the model is called there, "" where that is to be found out. With `folder`, it is Freehold's vLLM that
+    serves that, with `args` of the user's, on `device`."""
 
     address: Address | None = None
     key_env: str = ""
@@ -44,6 +45,9 @@ class Remote:
     model: str = ""
     command: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+    args: tuple[str, ...] = ()
+    device: str = "host"
 
     @property
     def shown(self) -> str:
@@ -59,6 +63,9 @@ def remote_of(settings: ExternalSettings) -> Remote:
         model=settings.upstream,
         command=settings.command,
         env=settings.env,
+        folder=settings.folder,
+        args=settings.args,
+        device=settings.device,
     )
 
 
@@ -101,7 +108,7 @@ def place_of(remote: Remote, address: Address, key: str) -> Place:
 def listening_at(remote: Remote, socket: Path) -> Address:
     """Where an engine that is started here shall listen: on that unix socket where its command has a place for it, else on a
     free port of the loopback address."""
-    if any("{socket}" in word for word in remote.command):
+    if remote.folder is not None or any("{socket}" in word for word in remote.command):
         return Address(socket=socket)
     with Socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -275,7 +275,7 @@ class Unit:
         """The life of one that the user's command starts."""
         address = listening_at(remote, self._socket)
         self._socket.unlink(missing_ok=True)
-        process = self._process = await Process.spawn(launch_command(remote, address), self._socket)
+        process = self._process = await Process.spawn(launch_command(self.deployment, remote, address), self._socket)
         process.confinement = {"network": "shared", "reason": "it is a program of the user's"}
         try:
             client = await engine.started(process, address, self.deployment.task, self._limits.timeouts.load)

@@ -45,10 +45,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "max_input_tokens": context,
         "max_output_tokens": output,
         "meta": _meta(manifest, context),
-        "architecture": {
-            "input_modalities": ["text", "image"] if "vision" in target.capabilities else [_TAKES.get(target.task, "text")],
-            "output_modalities": [_GIVES.get(target.task, "text")],
-        },
+        "architecture": _modalities(target),
         "capabilities": {
             name: name in target.capabilities
             for name in ("completion", "chat", "tools", "vision", "fim", "fim_by_chat", "embeddings", "rerank", "moderation")
@@ -65,6 +62,13 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "notes": manifest.notes,
         "tuned": entry.deployment.plan.tuned or None,
         "via": services.supervisor.via(manifest.name),
+    }
+
+
+def _modalities(target: Target) -> dict[str, list[str]]:
+    return {
+        "input_modalities": ["text", "image"] if "vision" in target.capabilities else [_TAKES.get(target.task, "text")],
+        "output_modalities": [_GIVES.get(target.task, "text")],
     }
 
 

@@ -106,15 +106,15 @@ class Catalog:
         return entry
 
     def is_external(self, name: str) -> bool:
-        """Whether an engine that runs elsewhere has that model."""
+        """Whether an engine of another maker has that model."""
         own = self._settings.models.get(name)
-        return own is not None and own.engine == "external"
+        return own is not None and own.engine is not None
 
     def _external(self, name: str, own: ModelSettings) -> Entry:
         """A model of an engine that runs elsewhere. It takes no memory here, and has no files."""
         known = self._known.get(name)
         if known is None or known[0] is not own:
-            manifest = Manifest(name, own.task, "external", (), remote_of(own).shown, None, 0)
+            manifest = Manifest(name, own.task, own.engine or "external", (), remote_of(own).shown, None, 0)
             known = self._known[name] = (own, self._entry(manifest))
         return known[1]
 
@@ -144,7 +144,7 @@ class Catalog:
 
     def externals(self) -> list[Entry]:
         """The models of engines of other makers."""
-        return [self._external(name, own) for name, own in self._settings.models.items() if own.engine == "external"]
+        return [self._external(name, own) for name, own in self._settings.models.items() if own.engine is not None]
 
     def aliases_of(self, model: str) -> list[str]:
         defaults = self._settings.defaults
@@ -181,7 +181,7 @@ class Catalog:
             options=self._options(manifest),
             files={file.role: self._store.path(file) for file in manifest.files if file.role != "part"},
             folder=self._store.folder(manifest),
-            remote=remote_of(own) if own is not None and own.engine == "external" else None,
+            remote=remote_of(own) if own is not None and own.engine is not None else None,
         )
         return Entry(manifest, deployment, self._target(manifest, deployment), self._stay(manifest.name), misfit)
 
@@ -227,7 +227,7 @@ class Catalog:
         template = _template(manifest, deployment)
         can = {"chat", "completion"}
         own = self._settings.models.get(manifest.name, ModelSettings())
-        if "tools" in template or manifest.engine in ("fake", "external"):
+        if "tools" in template or manifest.engine == "fake" or deployment.remote is not None:
             can.add("tools")
         if "reasoning_effort" in template or own.reasoning:
             can.add("reasoning_effort")

@@ -47,7 +47,8 @@ class Home:
             machine.cpu.instruction_sets,
         )
         memory = settings.memory
-        kinds = {environment.device for environment in environments.installed(builds.folder(settings.data_dir))}
+        made = environments.installed(builds.folder(settings.data_dir))
+        kinds = {environment.device for environment in made if environment.name == "diffusers"}
         return cls(
             machine,
             choice.build.name,
@@ -152,7 +153,7 @@ class Planner:
         if picture is not None:
             budget = replace(self._home.budget, devices=(self._home.budget.host, *self._home.drawing))
             return canvas.plan(picture, budget, self._knobs(own, None))
-        if manifest.engine == "external":
+        if own.engine is not None:
             return self._external(own)
         memory = int(options.get("memory_bytes", 0))
         told, free = int(options.get("context", 0)), self._home.budget.host.free_bytes

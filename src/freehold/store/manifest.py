@@ -31,7 +31,7 @@ Role = Literal[
     "part",
 ]
 Task = Literal["chat", "embedding", "rerank", "transcription", "diarization", "speech", "image"]
-Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers", "pictogram", "external"]
+Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers", "pictogram", "external", "vllm"]
 
 Example = tuple[Literal["system", "user", "assistant"], str]  # who speaks, and what
 

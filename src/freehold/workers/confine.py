@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -96,6 +97,13 @@ def first_to_go() -> None:
 def no_core_dumps() -> None:
     """A core file would hold prompts."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def hold(folder: Path) -> None:
+    """Tells others that a worker runs from this folder, for as long as it lives: a shared lock, kept over an exec."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    os.set_inheritable(handle, True)
 
 
 def bound_memory(mebibytes: int) -> None:

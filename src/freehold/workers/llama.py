@@ -9,9 +9,7 @@ says how the worker is confined; what the engine logs goes to stdout and stderr.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
-import os
 import signal
 import sys
 import time
@@ -22,7 +20,7 @@ from typing import Any
 
 from freehold.workers import native
 from freehold.workers.config import GUESSES, LlamaConfig
-from freehold.workers.confine import bound_memory, confine
+from freehold.workers.confine import bound_memory, confine, hold
 
 _LAST_WORDS = 0.3  # seconds for the engine's log, which a thread writes that nobody can wait for; it knows the reason
 _FLASH_ATTENTION: Mapping[str, str] = MappingProxyType(
@@ -56,13 +54,6 @@ def main() -> None:
     if config.program is not None:
         native.run(config)
     serve(config)
-
-
-def hold(folder: Path) -> None:
-    """Tells others that a worker runs from this folder, for as long as it lives: a shared lock, kept over an exec."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(handle, fcntl.LOCK_SH)
-    os.set_inheritable(handle, True)
 
 
 def serve(config: LlamaConfig) -> None:

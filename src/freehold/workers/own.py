@@ -1,7 +1,10 @@
-"""`python -m freehold.workers.own PROGRAM ARG…`: runs a program of the user's, in whose process group all ends with the server.
+"""Runs another maker's engine, in whose process group all ends with the server.
 
-It stays beside the program, whose end it passes on as its own. The server holds the other end of its stdin: when that closes,
-however the server ended, the group is killed. Stdlib only, and quick.
+    python -m freehold.workers.own FOLDER PROGRAM ARG…
+
+FOLDER, unless it is empty, is where the engine is installed, and held for as long as this runs. It stays beside the program,
+whose end it passes on as its own. The server holds the other end of its stdin: when that closes, however the server ended, the
+group is killed. Stdlib only, and quick.
 """
 
 from __future__ import annotations
@@ -12,17 +15,21 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
-from freehold.workers.confine import first_to_go, no_core_dumps
+from freehold.workers.confine import first_to_go, hold, no_core_dumps
 
 
 def main() -> None:
     first_to_go()
     no_core_dumps()
+    folder, *words = sys.argv[1:]
+    if folder:
+        hold(Path(folder))
     try:
-        child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+        child = subprocess.Popen(words, stdin=subprocess.DEVNULL)
     except (OSError, ValueError) as error:
-        sys.exit(f"error: the program {sys.argv[1]!r} cannot be started: {getattr(error, 'strerror', None) or error}")
+        sys.exit(f"error: the program {words[0]!r} cannot be started: {getattr(error, 'strerror', None) or error}")
     threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the program gets it too, being of the group; this waits for its end
