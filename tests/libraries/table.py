@@ -78,6 +78,11 @@ LIBRARIES = (
     Library("instructor", "Instructor", "instructor", "older", "use_instructor.py"),
     Library("haystack", "Haystack", "haystack-ai", "current", "use_haystack.py"),
     Library("llm", "llm", "llm", "current", "use_llm.py"),
+    Library("openai-npm", "openai", "openai", "npm", "openai.test.mjs"),
+    Library("anthropic-npm", "anthropic", "@anthropic-ai/sdk", "npm", "anthropic.test.mjs"),
+    Library("ollama-npm", "ollama", "ollama", "npm", "ollama.test.mjs"),
+    Library("ai", "Vercel AI SDK", "ai", "npm", "ai.test.mjs"),
+    Library("langchain-npm", "LangChain.js", "@langchain/core", "npm", "langchain.test.mjs"),
 )
 
 

@@ -29,9 +29,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
     """OpenAI's four fields, then the superset that IDEs and SDKs look for. No path of this machine is in it."""
     manifest, target = entry.manifest, served_as(services, entry)
     facts = manifest.facts
-    chat = target.task == "chat"
     context = told_context(target)
-    output = context if chat else 0
     return {
         "id": manifest.name,
         "object": "model",
@@ -43,7 +41,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "max_model_len": context,
         "context_length": context,
         "max_input_tokens": context,
-        "max_output_tokens": output,
+        "max_output_tokens": context if target.task == "chat" else 0,
         "meta": _meta(manifest, context),
         "architecture": _modalities(target),
         "capabilities": {
