@@ -49,6 +49,7 @@ MODERATION_ALIASES = (
     "text-moderation-stable",
 )
 RERANK_ALIASES = ("rerank-*", "jina-reranker-*")  # Cohere's and Jina's names carry versions and languages
+DECISION_ALIASES = ("gpt-6-luna", "gpt-6-luna-*", "jev-*")  # OpenAI's and TypeSafe's
 IMAGE_ALIASES = ("dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2")
 REALTIME_ALIASES = (
     "gpt-realtime",
@@ -62,7 +63,7 @@ REALTIME_ALIASES = (
 )
 LIVE_ALIASES = ("gpt-live-transcribe", "gpt-realtime-whisper")
 CHAT_DEFAULT, EMBEDDING_DEFAULT, RERANK_DEFAULT, MODERATION_DEFAULT = "@chat", "@embedding", "@rerank", "@moderation"
-TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT = "@transcription", "@speech", "@image"
+TRANSCRIPTION_DEFAULT, SPEECH_DEFAULT, IMAGE_DEFAULT, DECISION_DEFAULT = "@transcription", "@speech", "@image", "@decision"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys((*CHAT_ALIASES, *CLAUDE_ALIASES, *REALTIME_ALIASES), CHAT_DEFAULT),
@@ -72,5 +73,6 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(TRANSCRIPTION_ALIASES + LIVE_ALIASES, TRANSCRIPTION_DEFAULT),
         **dict.fromkeys(SPEECH_ALIASES, SPEECH_DEFAULT),
         **dict.fromkeys(IMAGE_ALIASES, IMAGE_DEFAULT),
+        **dict.fromkeys(DECISION_ALIASES, DECISION_DEFAULT),
     }
 )

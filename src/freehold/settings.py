@@ -222,6 +222,9 @@ class Settings(_Section):
     default_moderation: str = Field(
         "", description="Guard model that OpenAI's moderation names resolve to; when empty, the newest that is installed."
     )
+    default_decision: str = Field(
+        "", description="Model that OpenAI's decision names resolve to; when empty, the newest that is installed."
+    )
     default_transcription: str = Field("moonshine:tiny-en", description="Model that OpenAI's transcription names resolve to.")
     default_speech: str = Field("espeak-ng", description="Model that OpenAI's speech names resolve to.")
     default_image: str = Field(
@@ -229,8 +232,9 @@ class Settings(_Section):
     )
     aliases: dict[str, str] = Field(
         default_factory=lambda: dict(BUILT_IN),
-        description="Names that stand for a model. `@chat`, `@embedding`, `@rerank`, `@moderation`, `@transcription`, "
-        "`@speech` and `@image` are the defaults above; a name that ends in `*` stands for all that begin so. Given entries "
+        description="Names that stand for a model. `@chat`, `@embedding`, `@rerank`, `@moderation`, `@decision`, "
+        "`@transcription`, `@speech` and `@image` are the defaults above; a name that ends in `*` stands for all that begin "
+        "so. Given entries "
         'are added to the built-in ones; an empty string (`"gpt-4" = ""`) takes one away.',
     )
     starter: bool = Field(True, description="Whether `freehold up` pulls the default models when they are missing.")
@@ -284,7 +288,7 @@ class Settings(_Section):
     @property
     def defaults(self) -> Mapping[str, str]:
         """The default models, by the names that aliases call them."""
-        kinds = ("chat", "embedding", "moderation", "transcription", "speech", "image")
+        kinds = ("chat", "embedding", "moderation", "decision", "transcription", "speech", "image")
         named = {f"@{kind}": getattr(self, f"default_{kind}") for kind in kinds}
         return named | {RERANK_DEFAULT: self.default_rerank or self.default_embedding}
 

@@ -166,6 +166,8 @@ def question(deployment: Deployment, tokens: int) -> tuple[str, dict[str, Any]]:
         return "/v1/embeddings", {"input": words}
     if deployment.task == "rerank":
         return "/v1/rerank", {"query": "ready", "documents": [words]}
+    if deployment.task == "decision":
+        return "/v1/systemone", {"state": words, "questions": {"ready": {"type": "noul", "instructions": "Is it ready?"}}}
     return "/v1/completions", {"prompt": words, "max_tokens": 1, "temperature": 0, "cache_prompt": False}
 
 

@@ -22,7 +22,10 @@ from freehold.store.manifest import Manifest
 
 # What models of a task take and give, where it is not text.
 _TAKES = {"transcription": "audio", "diarization": "audio"}
-_GIVES = {"embedding": "embeddings", "rerank": "score", "speech": "audio", "image": "image"}
+_GIVES = {"embedding": "embeddings", "rerank": "score", "decision": "score", "speech": "audio", "image": "image"}
+_CAPABILITIES = (
+    *("completion", "chat", "tools", "vision", "fim", "fim_by_chat", "embeddings", "rerank", "moderation", "decision"),
+)
 
 
 def model_card(services: Services, entry: Entry) -> dict[str, Any]:
@@ -44,10 +47,7 @@ def model_card(services: Services, entry: Entry) -> dict[str, Any]:
         "max_output_tokens": context if target.task == "chat" else 0,
         "meta": _meta(manifest, context),
         "architecture": _modalities(target),
-        "capabilities": {
-            name: name in target.capabilities
-            for name in ("completion", "chat", "tools", "vision", "fim", "fim_by_chat", "embeddings", "rerank", "moderation")
-        },
+        "capabilities": {name: name in target.capabilities for name in _CAPABILITIES},
         "parent": None,
         "status": {"value": _state(services, manifest.name)},
         **({"image": outlook(services, entry).card()} if target.task == "image" else {}),

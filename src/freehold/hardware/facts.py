@@ -67,7 +67,8 @@ class ModelFacts:
     Where a count differs from block to block, the largest stands here. `layers` are the blocks one by one, `input_bytes` and
     `output_bytes` what stands before and behind them (the same tensor where `tied_output`); a model that was installed before
     these were known has none. `marks` are the tokens of fill-in-the-middle (`freehold.hardware.marks`); `score` is what the
-    head of a model that ranks gives (`freehold.hardware.ranking`), "" for one that has none.
+    head of a model that ranks gives (`freehold.hardware.ranking`), "" for one that has none; `decision` is the kind of a model
+    that answers typed questions with probabilities (GGUF's key `{architecture}.decision.type`), "" for any other.
     """
 
     architecture: str
@@ -89,6 +90,7 @@ class ModelFacts:
     feed_forward_length: int = 0
     marks: Mapping[str, int] = field(default_factory=dict)
     score: Score = ""
+    decision: str = ""
 
 
 def facts_of(header: Header, size_bytes: int) -> ModelFacts:
@@ -121,6 +123,7 @@ def facts_of(header: Header, size_bytes: int) -> ModelFacts:
         feed_forward_length=_feed_forward(metadata, architecture),
         marks=marks_of(metadata, header.marks),
         score=score_of(metadata, header.tensors, pooling),
+        decision=str(metadata.get(f"{architecture}.decision.type") or "")[:40],
     )
 
 

@@ -36,7 +36,7 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
     model cannot do."""
     if "chat" not in target.capabilities:
         raise InvalidRequest(
-            f"The model {target.name!r} does not chat; it makes embeddings: use /v1/embeddings.",
+            f"The model {target.name!r} does not chat; {target.does}.",
             param="model",
             code="invalid_value",
         )

@@ -23,7 +23,7 @@ def completion_plan(request: CompletionRequest, target: Target) -> Plan:
     """Raises InvalidRequest for what this model cannot do."""
     if "completion" not in target.capabilities:
         raise InvalidRequest(
-            f"The model {target.name!r} does not complete text; it makes embeddings: use /v1/embeddings.",
+            f"The model {target.name!r} does not complete text; {target.does}.",
             param="model",
             code="invalid_value",
         )

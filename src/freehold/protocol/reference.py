@@ -21,6 +21,7 @@ from freehold.protocol.requests import (
 )
 from freehold.protocol.requests.anthropic import CountRequest, MessagesRequest
 from freehold.protocol.requests.common import Accepted, Extra, Honoured, Own, Part, Refused, Treatment, treatment
+from freehold.protocol.requests.decision import DecisionRequest, SystemOneRequest
 from freehold.protocol.requests.fim import FimRequest, InfillRequest, TabbyRequest
 from freehold.protocol.requests.moderation import ModerationRequest
 from freehold.protocol.requests.ollama import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, Options
@@ -45,6 +46,8 @@ _ENDPOINTS: tuple[tuple[str, type[Part]], ...] = (
     ("POST /v1/rerank and /rerank", RerankRequest),
     ("POST /v2/rerank", CohereRequest),
     ("POST /v1/moderations", ModerationRequest),
+    ("POST /v1/decisions", DecisionRequest),
+    ("POST /v1/systemone", SystemOneRequest),
     ("POST /tokenize", TokenizeRequest),
     ("POST /detokenize", DetokenizeRequest),
     ("POST /apply-template", TemplateRequest),

@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_DOES: Mapping[str, str] = {
+    "embedding": "it makes embeddings: use /v1/embeddings",
+    "rerank": "it ranks documents: use /v1/rerank",
+    "decision": "it answers typed questions: use /v1/decisions",
+    "transcription": "it writes down what is said: use /v1/audio/transcriptions",
+    "speech": "it speaks: use /v1/audio/speech",
+    "image": "it draws: use /v1/images/generations",
+}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -35,6 +44,11 @@ class Target:
     guard: str = ""
     pictures: Mapping[str, str] = field(default_factory=dict)
     external: bool = False
+
+    @property
+    def does(self) -> str:
+        """What it does instead of chatting, for who asked the wrong model."""
+        return _DOES.get(self.task, "see /v1/models for what it does")
 
 
 @dataclass(frozen=True)

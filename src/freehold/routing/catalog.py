@@ -71,12 +71,16 @@ class Catalog:
         are no model's; any other name is itself. Raises InvalidRequest for path-like ones."""
         if self.is_external(name):  # it was named in the settings on purpose; many aliases are built in
             return name
-        name = self._settings.aliases.get(name) or self._patterned(name) or name
+        name = self.meant(name)
         if name in self._settings.defaults:
             asked, name = name, self._settings.defaults[name]
             if not name:
                 raise ModelNotFound(f"No model is set for that yet: the setting `default_{asked[1:]}`.", param="model")
         return check_name(name)
+
+    def meant(self, name: str) -> str:
+        """What an alias stands for, a default's own name included; any other name is itself."""
+        return self._settings.aliases.get(name) or self._patterned(name) or name
 
     def _patterned(self, name: str) -> str | None:
         targets = (

@@ -81,8 +81,8 @@ async def tune(
     model that does not start."""
     if entry.deployment.engine != "llama.cpp" or entry.deployment.weights is None:
         raise OperatorError(f"The model {entry.manifest.name} runs on an engine that has nothing to tune.")
-    if entry.deployment.task == "rerank":
-        raise OperatorError(f"The model {entry.manifest.name} ranks documents; only models that chat or embed are tuned.")
+    if entry.deployment.task not in ("chat", "embedding"):
+        raise OperatorError(f"The model {entry.manifest.name} neither chats nor embeds; only models that do are tuned.")
     limits = LIMITS[wish.effort]
     limits = replace(limits, seconds=wish.seconds or limits.seconds)
     start = Candidate(entry.deployment.plan.knobs, entry.deployment.plan.kv_type)

@@ -65,6 +65,8 @@ def described(weights: list[Path]) -> tuple[Header, ModelFacts]:
 
 def task_of(facts: ModelFacts) -> Task:
     """What a model file is for. Raises BadModelFile for a reranker without the part that scores."""
+    if facts.decision:
+        return "decision"
     if facts.score:
         return "rerank"
     if facts.pooling == "rank":

@@ -30,7 +30,7 @@ Role = Literal[
     "vocoder",
     "part",
 ]
-Task = Literal["chat", "embedding", "rerank", "transcription", "diarization", "speech", "image"]
+Task = Literal["chat", "embedding", "rerank", "decision", "transcription", "diarization", "speech", "image"]
 Engine = Literal["llama.cpp", "fake", "sherpa-onnx", "espeak-ng", "diffusers", "pictogram", "external", "vllm"]
 
 Example = tuple[Literal["system", "user", "assistant"], str]  # who speaks, and what
