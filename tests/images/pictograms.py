@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-WIDTH, BLOCKS, HEADS, CANVAS = 32, 2, 2, 16
+WIDTH, BLOCKS, HEADS, CANVAS, CONTEXT = 32, 2, 2, 16, 8
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -21,6 +21,10 @@ def shapes() -> dict[str, tuple[int, ...]]:
         "code.mean": (1024,),
         "code.basis": (1024, 64),
         "code.scale": (64,),
+        "canvas.order": (12, 128),
+        "canvas.halved": (256, 64),
+        "canvas.turned": (64, 64),
+        "canvas.empty": (64,),
     }
     layers = {
         "enter": (width, 64),
@@ -28,12 +32,17 @@ def shapes() -> dict[str, tuple[int, ...]]:
         "about": (width, 384),
         "when.0": (width, 64),
         "when.2": (width, width),
-        "idea": (CANVAS, 3 * 384),
-        "think": (CANVAS, CANVAS),
-        "unfold": (64 * 64, CANVAS),
+        "canvas.context": (CONTEXT, 3 * 384),
+        "canvas.key": (128, 384),
+        "canvas.query": (128, CONTEXT),
+        "canvas.whole": (2, CONTEXT),
+        "canvas.gates": (16, CONTEXT),
+        "canvas.idea": (CANVAS, 3 * 384),
+        "canvas.think": (2 * CANVAS, CANVAS),
+        "canvas.thought": (CANVAS, CANVAS),
+        "canvas.unfold": (64 * 64, CANVAS),
         "paint": (width, 64),
         "leave": (64, width),
-        "hint": (64, 64),
         "plain": (1024, 64),
         "around": (8, 9 * 64),
         "more": (1024, 8),

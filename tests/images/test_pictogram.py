@@ -19,7 +19,9 @@ from freehold.hardware.plan import Knobs, Plan
 from freehold.store.manifest import File, Manifest
 from freehold.store.store import Store
 from freehold.workers.pictogram.code import Code
+from freehold.workers.pictogram.network import Told
 from freehold.workers.pictogram.pictures import numbers, shown, untouched
+from freehold.workers.pictogram.sampler import Course, nothing_said, sampled
 from freehold.workers.pictogram.weights import Unfit, load
 from freehold.workers.pictogram.words import words_of
 from tests.conftest import Server, fake_model, serving
@@ -116,20 +118,46 @@ def test_an_edit_with_a_mask_changes_its_hole_and_nothing_else(worker: Worker) -
     assert kept.getpixel((150, 120)) == clear.getpixel((150, 120))
 
 
-def test_pictures_are_left_step_by_step(worker: Worker) -> None:
-    """The smaller the strength, the nearer the answer is to what was sent."""
-    image = Image.radial_gradient("L").resize((96, 96)).convert("RGB")
+def test_edits_and_variations_start_from_the_picture(worker: Worker) -> None:
+    gradient = Image.radial_gradient("L").resize((96, 96)).convert("RGB")
+    for path, prompt in (("/v1/images/edits", "a tree"), ("/v1/images/variations", "")):
+        made = []
+        for image, strength in ((gradient, 0.3), (gradient, 0.9), (photo(96, 96), 0.3)):
+            status, answer = worker.form(path, {"image": png(image)}, prompt=prompt, steps=8, strength=strength)
+            assert status == 200, answer
+            assert image_of(answer).size == image.size
+            made.append(data_of(answer))
+        assert len(set(made)) == 3, path
 
-    def distance(path: str, **fields: Any) -> float:
-        status, answer = worker.form(path, {"image": png(image)}, steps=8, **fields)
-        assert status == 200, answer
-        assert image_of(answer).size == image.size
-        return float(np.abs(np.asarray(image_of(answer), np.float32) - np.asarray(image, np.float32)).mean())
 
-    assert distance("/v1/images/edits", strength=0.1) < distance("/v1/images/edits", strength=1.0)
-    assert distance("/v1/images/variations", prompt="", strength=0.1) < distance(
-        "/v1/images/variations", prompt="", strength=1.0
-    )
+class _Sure:
+    """A network that foresees the same picture whatever it is shown, and remembers when it was asked."""
+
+    def __init__(self, picture: np.ndarray):
+        self.picture, self.times = picture, list[float]()
+
+    def hear(self, told: Told) -> int:
+        return len(told.given)
+
+    def foresee(self, noisy: np.ndarray, time: float, heard: int) -> np.ndarray:
+        assert len(noisy) == heard
+        self.times.append(time)
+        return np.repeat(self.picture[None], heard, 0)
+
+
+def test_the_way_ends_at_what_is_foreseen_and_keeps_what_is_kept() -> None:
+    wanted, sent = np.full((64, 64), 2, np.float32), np.full((64, 64), -1, np.float32)
+    shown: list[int] = []
+    network: Any = _Sure(wanted)
+    told = [nothing_said(), nothing_said()]
+    kept = np.arange(64) < 10
+    course = Course(4, 2.5, 0.5, sent, kept)
+    made = sampled(network, told, 3, course, lambda step, foreseen: shown.append(step))
+    assert made[kept] == pytest.approx(sent[kept])
+    assert made[~kept] == pytest.approx(wanted[~kept])
+    assert shown == [1, 2, 3, 4]
+    assert network.times[0] == 0.5
+    assert network.times == sorted(network.times)
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,20 @@ class Code:
     def save(self) -> None:
         np.savez(sources.HOME / "code.npz", mean=self.mean, basis=self.basis, scale=self.scale)
 
+    def changes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How latents of a picture less the empty one change: four squares as one of half size [256, 64]; a square mirrored
+        [64, 64]; and a square of the empty picture itself [64]."""
+        real = self.basis * self.scale  # [1024, 64]: pixels of a change by one
+        pixels = real.reshape(16, 16, 4, COMPONENTS)
+        halved = []
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            small = np.zeros_like(pixels)
+            mean = pixels.reshape(8, 2, 8, 2, 4, COMPONENTS).mean((1, 3))
+            small[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] = mean
+            halved.append(small.reshape(1024, COMPONENTS).T @ self.basis / self.scale)
+        turned = pixels[:, ::-1].reshape(1024, COMPONENTS).T @ self.basis / self.scale
+        return np.concatenate(halved), turned, -self.mean @ self.basis / self.scale
+
     def encode(self, pictures: np.ndarray) -> np.ndarray:
         """[n, 128, 128, 4] uint8 to [n, 64, 64]."""
         return ((squares(pictures) - self.mean) @ self.basis / self.scale).reshape(len(pictures), 64, COMPONENTS)

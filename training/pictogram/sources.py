@@ -59,8 +59,18 @@ MINILM = Package(
 )
 FLUENT = Package(
     "fluent",
-    f"{_NPM}/fluentui-emoji/-/fluentui-emoji-1.3.0.tgz",
-    "ec892e607e854859b812c7d827801756adc19955b0ef56d4ae8afcddd19492c5",
+    f"{_NPM}/@lobehub/fluent-emoji-flat/-/fluent-emoji-flat-1.1.0.tgz",
+    "8f9113c027c7c20eced0070354715a4093a459b8bef6332b91d45f38c9bdb147",
+)
+EMOJIONE = Package(
+    "emojione",
+    f"{_NPM}/@iconify-json/emojione/-/emojione-1.2.3.tgz",
+    "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e",
+)
+FXEMOJI = Package(
+    "fxemoji",
+    f"{_NPM}/@iconify-json/fxemoji/-/fxemoji-1.2.2.tgz",
+    "f3e72b3c59d05e1db03b7e308d55c0d05bd7ba3f625a90da1b79313c12858eef",
 )
 
 
@@ -117,5 +127,5 @@ def names() -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    for package in (NOTO, NAMES, MINILM, TWEMOJI, OPENMOJI, FLUENT):
+    for package in (NOTO, NAMES, MINILM, TWEMOJI, OPENMOJI, FLUENT, EMOJIONE, FXEMOJI):
         print(package.name, fetch(package))

@@ -39,7 +39,7 @@ WATCHED = (
     "lion", "red apple", "car", "house", "guitar", "banana", "rocket", "butterfly",
     "smiling cat with heart-eyes", "penguin", "hamburger", "umbrella", "castle", "bicycle", "cactus", "octopus",
     "clock", "book", "airplane", "snowman", "rose", "key", "robot", "pizza",
-    "blue car", "green butterfly", "two bananas", "three stars", "purple guitar", "pink house", "small owl", "a dog",
+    "blue car", "green butterfly", "two bananas", "three stars", "purple guitar", "pink house", "small owl", "mirrored key",
 )  # fmt: skip
 
 
@@ -105,19 +105,13 @@ def processors_of_others(since: tuple[float, float]) -> tuple[float, tuple[float
 
 def taught_canvas(model: Drawer, rows: Rows, text: Text, steps: int) -> None:
     """Teaches the canvas alone, by plain regression from captions to latents: almost free, and a likeness to start from."""
-    parts = [
-        *model.idea.parameters(),
-        *model.think.parameters(),
-        *model.unfold.parameters(),
-        *model.hint.parameters(),
-        model.nothing,
-    ]
+    parts = [*model.canvas.parameters(), model.nothing]
     optimiser = torch.optim.AdamW(parts, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     for step in range(steps):
         chance = np.random.default_rng([7, step])
-        picture, ids = rows.draw(chance, 256)
+        picture, ids = rows.draw(chance, 192)
         sentence, words, given = text(ids)
-        given = given * torch.from_numpy(chance.random((256, 1)) > 0.1)
+        given = given * torch.from_numpy(chance.random((192, 1)) > 0.1)
         with torch.autocast("cpu", torch.bfloat16):
             foreseen = model.first(sentence, words, given.float())
         loss = ((foreseen.float() - picture) ** 2).mean()
@@ -127,6 +121,8 @@ def taught_canvas(model: Drawer, rows: Rows, text: Text, steps: int) -> None:
             group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * min(1.0, (steps - step) / (0.3 * steps))
         optimiser.step()
         if step % 100 == 0:
+            if step % 1000 == 0:
+                torch.save(model.canvas.state_dict(), FOLDER / "canvas.pt")
             print("canvas", step, round(loss.item(), 4), flush=True)
 
 
@@ -196,7 +192,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--steps", type=int, default=0, help="where to end; 0: never")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--canvas-steps", type=int, default=3000)
+    parser.add_argument("--canvas-steps", type=int, default=2000)
     parser.add_argument("--show-every", type=int, default=500)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -205,6 +201,8 @@ def main() -> None:
     text, code = Text(), Code.load()
     rows, training = Rows(text), Training(options)
     if not training.step:
+        for name, value in zip(("halved", "turned", "empty"), code.changes(), strict=True):
+            getattr(training.model.canvas, name).copy_(torch.from_numpy(value))
         taught_canvas(training.model, rows, text, options.canvas_steps)
         with torch.no_grad():
             foreseen = training.model.first(*text.of([c for c in WATCHED if c in text.captions]))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from freehold.workers.pictogram.network import NUMBERS, SQUARES, gelu
+from freehold.workers.pictogram.maths import gelu
+from freehold.workers.pictogram.network import NUMBERS, SQUARES
 from freehold.workers.pictogram.weights import Array, Unfit
 
 SIDE = 128

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from freehold.workers.pictogram.canvas import Canvas
+from freehold.workers.pictogram.maths import gelu, linear, normal, silu
 from freehold.workers.pictogram.weights import Array, Unfit
 
 SQUARES, NUMBERS, WORDS = 64, 64, 12
-_EPSILON = float(np.finfo(np.float32).eps)
 _TEXT = 384  # numbers of a vector of the text model
 
 
@@ -42,7 +43,7 @@ class Heard:
 class Network:
     def __init__(self, weights: Mapping[str, Array]):
         """Raises Unfit where a weight is missing or has another shape."""
-        self._w = weights
+        self._w, self._canvas = weights, Canvas(weights)
         self._blocks = sum(name.endswith(".qkv.weight") for name in weights)
         try:
             heads = weights["blocks.0.gain"].shape[2]
@@ -52,7 +53,8 @@ class Network:
                 "place": (SQUARES, self.width),
                 "word.weight": (self.width, _TEXT),
                 "order": (WORDS, self.width),
-                "paint.weight": (self.width, 64),
+                "paint.weight": (self.width, NUMBERS),
+                "canvas.halved": (4 * NUMBERS, NUMBERS),
                 "leave.weight": (NUMBERS, self.width),
             }
             if any(weights[name].shape != shape for name, shape in expected.items()) or self.width % heads:
@@ -66,49 +68,38 @@ class Network:
         sentence = self._whitened(told.sentence, "sentences") * asked + self._w["nothing"] * (1 - asked)
         words = self._whitened(told.words, "words") * told.given[..., None]
         count = len(sentence)
-        each = words / np.maximum(told.given.sum(1), 1)[:, None, None]
-        drift = np.linspace(-1, 1, WORDS, dtype=np.float32)[:, None]
-        idea = np.concatenate([sentence, each.sum(1), (each * drift).sum(1) * 2], -1)
-        idea = gelu(self._linear(idea, "idea"))
-        idea = _normal(idea + gelu(self._linear(_normal(idea), "think")))
-        canvas = self._linear(idea, "unfold").reshape(count, SQUARES, 64)
+        canvas = self._canvas.first(sentence, words, told.given)
         start = np.broadcast_to(self._w["start"], (count, 1, self.width))
-        spoken = _normal(np.concatenate([start, self._linear(words, "word") + self._w["order"]], 1))
-        pairs = [self._split(self._linear(spoken, f"blocks.{i}.told"), 2) for i in range(self._blocks)]
+        spoken = normal(np.concatenate([start, linear(self._w, words, "word") + self._w["order"]], 1))
+        pairs = [self._split(linear(self._w, spoken, f"blocks.{i}.told"), 2) for i in range(self._blocks)]
         absent = (np.concatenate([np.ones_like(asked), told.given], 1) - 1)[:, None, None] * np.float32(1e4)
-        keys = tuple(_normal(key) for key, _ in pairs)
-        return Heard(self._linear(sentence, "about"), canvas, keys, tuple(value for _, value in pairs), absent)
+        keys = tuple(normal(key) for key, _ in pairs)
+        return Heard(linear(self._w, sentence, "about"), canvas, keys, tuple(value for _, value in pairs), absent)
 
     def foresee(self, noisy: Array, time: float, heard: Heard) -> Array:
         """The picture [b, 64, 64] foreseen in `noisy` at `time`, from 0 for noise to 1 for the picture."""
         angles = np.float32(time) * np.exp(np.linspace(0, 6, 32, dtype=np.float32))
         moment = np.concatenate([np.sin(angles), np.cos(angles)])[None]
-        when = self._linear(_silu(self._linear(moment, "when.0")), "when.2")
-        about = _silu(when + heard.about)
-        x = self._linear(noisy, "enter") + self._w["place"] + self._linear(heard.canvas, "paint")
+        when = linear(self._w, silu(linear(self._w, moment, "when.0")), "when.2")
+        about = silu(when + heard.about)
+        x = linear(self._w, noisy, "enter") + self._w["place"] + linear(self._w, heard.canvas, "paint")
         for i in range(self._blocks):
             x = self._block(x, i, about, heard)
-        return self._linear(_normal(x), "leave") + self._linear(heard.canvas, "hint")
+        return linear(self._w, normal(x), "leave") + heard.canvas
 
     def _block(self, x: Array, i: int, about: Array, heard: Heard) -> Array:
         at, count = f"blocks.{i}.", len(x)
         gain = self._w[at + "gain"]
-        shift, scale, gate, shift2, scale2, gate2 = np.split(self._linear(about, at + "tune")[:, None], 6, -1)
-        query, key, value = self._split(self._linear(_normal(x) * (1 + scale) + shift, at + "qkv"), 3)
-        mixed = _attend(_normal(query) * gain[0], _normal(key), value)
-        x = x + (1 + gate) * self._linear(mixed.transpose(0, 2, 1, 3).reshape(count, SQUARES, -1), at + "out")
-        (query,) = self._split(self._linear(_normal(x), at + "ask"), 1)
-        mixed = _attend(_normal(query) * gain[1], heard.keys[i], heard.values[i], heard.absent)
-        x = x + self._linear(mixed.transpose(0, 2, 1, 3).reshape(count, SQUARES, -1), at + "heard")
-        wide = gelu(self._linear(_normal(x) * (1 + scale2) + shift2, at + "up"))
-        found: Array = x + (1 + gate2) * self._linear(wide, at + "down")
+        shift, scale, gate, shift2, scale2, gate2 = np.split(linear(self._w, about, at + "tune")[:, None], 6, -1)
+        query, key, value = self._split(linear(self._w, normal(x) * (1 + scale) + shift, at + "qkv"), 3)
+        mixed = _attend(normal(query) * gain[0], normal(key), value)
+        x = x + (1 + gate) * linear(self._w, mixed.transpose(0, 2, 1, 3).reshape(count, SQUARES, -1), at + "out")
+        (query,) = self._split(linear(self._w, normal(x), at + "ask"), 1)
+        mixed = _attend(normal(query) * gain[1], heard.keys[i], heard.values[i], heard.absent)
+        x = x + linear(self._w, mixed.transpose(0, 2, 1, 3).reshape(count, SQUARES, -1), at + "heard")
+        wide = gelu(linear(self._w, normal(x) * (1 + scale2) + shift2, at + "up"))
+        found: Array = x + (1 + gate2) * linear(self._w, wide, at + "down")
         return found
-
-    def _linear(self, x: Array, name: str) -> Array:
-        weight = self._w[f"{name}.weight"]
-        out: Array = (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], len(weight))
-        bias = self._w.get(f"{name}.bias")
-        return out if bias is None else out + bias
 
     def _whitened(self, vectors: Array, name: str) -> Array:
         found: Array = (vectors - self._w[f"{name}.mean"]) @ self._w[f"{name}.matrix"]
@@ -117,21 +108,6 @@ class Network:
     def _split(self, x: Array, parts: int) -> list[Array]:
         shape = (*x.shape[:2], parts, self._heads, self.width // self._heads)
         return list(x.reshape(shape).transpose(2, 0, 3, 1, 4))
-
-
-def _normal(x: Array) -> Array:
-    found: Array = x / np.sqrt(np.mean(np.square(x), -1, keepdims=True) + _EPSILON)
-    return found
-
-
-def gelu(x: Array) -> Array:
-    found: Array = 0.5 * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)))
-    return found
-
-
-def _silu(x: Array) -> Array:
-    found: Array = x / (1 + np.exp(-x))
-    return found
 
 
 def _attend(query: Array, key: Array, value: Array, absent: Array | None = None) -> Array:
