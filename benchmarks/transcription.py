@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import tempfile
 import threading
 import time
@@ -93,10 +94,13 @@ def _long(report: Report, running: Gateway, folder: Path, seconds: int) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
+    before = cpu_seconds(running.worker(HEARS))
     took = _ask(running, path.read_bytes())[2]
+    spent = cpu_seconds(running.worker(HEARS)) - before
     done.set()
     watcher.join()
     report.add(f"{seconds / 60:.0f} min of speech", took, "s", note=f"{seconds / took:.0f} times as fast as it is spoken")
+    report.add("cores that this one file kept busy", spent / took, f"of {os.cpu_count()}", note=f"{spent:.0f} s of CPU in all")
     report.add("memory of the worker meanwhile, at most", most[0] / 2**20, "MiB", goal="≤ 400")
 
 

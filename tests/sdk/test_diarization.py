@@ -140,6 +140,15 @@ def test_a_known_voice_has_its_name(client: openai.OpenAI, talk: bytes) -> None:
         assert caught.value.param.startswith("known_speaker_references")
 
 
+def test_the_model_is_listed_and_does_nothing_else(server: Server, client: openai.OpenAI, talk: bytes) -> None:
+    [card] = [card for card in server.get("/v1/models")[2]["data"] if card["id"] == "voices"]
+    assert (card["task"], card["architecture"]["input_modalities"]) == ("diarization", ["audio"])
+    with pytest.raises(openai.BadRequestError, match="does not turn speech into text"):
+        client.audio.transcriptions.create(model="voices", file=("talk.wav", talk))
+    with pytest.raises(openai.BadRequestError, match="voices"):
+        client.chat.completions.create(model="voices", messages=[{"role": "user", "content": "Hello."}])
+
+
 def test_what_is_no_audio_or_silent_is_told(client: openai.OpenAI) -> None:
     def told(data: bytes) -> Any:
         return client.audio.transcriptions.create(model="whisper-1", file=("a.wav", data), response_format="diarized_json")

@@ -9,6 +9,7 @@ import pytest
 
 from freehold.workers.transcription.agreement import Agreement
 from freehold.workers.transcription.threads import Threads, Urgency
+from tests.conftest import until
 
 
 def heard(*hypotheses: str, final: str) -> list[str]:
@@ -65,3 +66,13 @@ def test_the_most_urgent_work_is_done_first_and_failures_are_raised_where_they_a
     with pytest.raises(ZeroDivisionError):
         failing.result(10)
     assert done == ["turn", "partly", "file"]
+    begin.clear()
+    running = threads.submit(Urgency.FILE, begin.wait)
+    until(running.running)
+    closing = threading.Thread(target=threads.close)
+    closing.start()
+    begin.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert running.done()
+    assert not threads.submit(Urgency.SPOKEN, lambda: done.append("late")).done()

@@ -34,6 +34,7 @@ def main() -> None:
         await asyncio.to_thread(recogniser.warm)
 
     serve(config, Endpoints(recogniser, float(config.options.get("max_seconds", _LONGEST))).routes, ready)
+    recogniser.close()
 
 
 if __name__ == "__main__":

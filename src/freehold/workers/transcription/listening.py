@@ -19,7 +19,7 @@ from freehold.workers.transcription.recognise import Recogniser
 from freehold.workers.transcription.turns import Turns
 from freehold.workers.transcription.vad import Detector, Sensitivity, Span
 
-_AHEAD = 4  # pieces of a file that wait to be recognised or told
+_AHEAD = 4  # pieces of a file that wait to be recognised or told, at least; there are as many as can be recognised at a time
 
 
 @dataclass
@@ -36,10 +36,11 @@ class Listening:
     turns: Turns | None = None
     heard: float = 0.0
     claimed: float | None = None
-    _told: queue.Queue[concurrent.futures.Future[Segment] | Exception | None] = field(
-        default_factory=lambda: queue.Queue(_AHEAD)
-    )
+    _told: queue.Queue[concurrent.futures.Future[Segment] | Exception | None] = field(init=False)
     _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._told = queue.Queue(max(_AHEAD, self.recogniser.at_once))
 
     def segments(self) -> Iterator[Segment]:
         """What is said, in order. Raises Refused for a file that cannot be decoded."""

@@ -37,6 +37,10 @@ class Recogniser:
         """On one of the threads."""
         return self._threads.submit(urgency, work)
 
+    def close(self) -> None:
+        """Waits for what is being recognised; nothing more will be."""
+        self._threads.close()
+
     def warm(self) -> None:
         """One second of faint noise, recognised: the engine's whole way. Raises what the engine raises."""
         noise = np.random.default_rng(0).normal(0, 0.001, RATE).astype(np.float32)

@@ -21,23 +21,41 @@ class Urgency(enum.IntEnum):
     FILE = 2
 
 
+_FIRST = -1  # more urgent than anything
+
+
+def _end() -> None:
+    """What a thread is given to end it."""
+
+
 class Threads:
     """`submit` is for any thread. What is equally urgent is done in the order in which it came."""
 
     def __init__(self, threads: int, name: str):
         self._work: queue.PriorityQueue[tuple[int, int, Future[Any], Callable[[], Any]]] = queue.PriorityQueue()
         self._numbers = itertools.count()
-        for number in range(threads):
-            threading.Thread(target=self._run, name=f"{name} {number}", daemon=True).start()
+        self._threads = [threading.Thread(target=self._run, name=f"{name} {number}", daemon=True) for number in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, urgency: Urgency, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
         self._work.put((urgency, next(self._numbers), future, work))
         return future
 
+    def close(self) -> None:
+        """Ends the threads when what they are at is done; what waits is never done. A thread that is in an engine must not be
+        there when Python ends."""
+        for _ in self._threads:
+            self._work.put((_FIRST, next(self._numbers), Future(), _end))
+        for thread in self._threads:
+            thread.join()
+
     def _run(self) -> None:
         while True:
             _, _, future, work = self._work.get()
+            if work is _end:
+                return
             if not future.set_running_or_notify_cancel():
                 continue
             try:
