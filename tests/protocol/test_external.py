@@ -286,6 +286,14 @@ def test_the_model_has_its_name_here_and_generated_text_is_left_alone() -> None:
         assert told["choices"][0]["message"] == {"content": '"model":"x" and "reasoning":"y"', "reasoning_content": "z"}
 
 
+def test_a_piece_of_a_call_says_of_which_and_a_whole_call_need_not() -> None:
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    assert sound({"choices": [{"message": {"content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]})
+    assert not sound({"choices": [{"delta": {"tool_calls": [call]}}]})
+    assert sound({"choices": [{"delta": {"tool_calls": [{**call, "index": 0}]}}]})
+    assert not sound({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": {}}}]}}]})
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.recursive(

@@ -19,7 +19,7 @@ from freehold.errors import InvalidRequest, NotFound, SettingsError, StateUnavai
 from freehold.state import completions, conversations, responses, tables
 from freehold.state.database import Database, address
 from freehold.state.keeper import State
-from freehold.state.migrations import HEAD
+from freehold.state.migrations import HEAD, KNOWN
 from freehold.state.paging import Page
 from tests.state.servers import DATABASES, postgresql
 
@@ -205,3 +205,43 @@ async def test_a_newer_database_is_left_alone(tmp_path):
     with pytest.raises(StateUnavailable, match="newer"):
         await state.run(lambda _, c: None)
     await state.close()
+
+
+def sqlite(folder: Path) -> Path:
+    """The file of a database with something stored in it."""
+    database = Database(address("", folder))
+    database.run(lambda db, connection: responses.save(connection, kept(), response()))
+    database.close()
+    return folder / "stored.db"
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
+    path = sqlite(tmp_path)
+    whole = path.read_bytes()
+    for damaged in (b"garbage" * 1000, whole[: len(whole) // 2 + 7]):
+        path.write_bytes(damaged)
+        with pytest.raises(StateUnavailable, match="restore its file from a copy, or move it away and start anew"):
+            Database(address("", tmp_path)).run(lambda db, connection: None)
+    path.write_bytes(whole)
+    Database(address("", tmp_path)).close()
+
+
+@pytest.mark.parametrize(
+    ("version", "word"), [("9999", "a newer Freehold"), ("0000", "of no form that a Freehold has written")]
+)
+def test_a_form_that_is_not_known_is_left_alone(tmp_path: Path, version: str, word: str) -> None:
+    path = sqlite(tmp_path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+    before = path.read_bytes()
+    with pytest.raises(StateUnavailable, match=word):
+        Database(address("", tmp_path))
+    assert path.read_bytes() == before
+
+
+def test_every_migration_is_known() -> None:
+    folder = Path(tables.__file__).parent / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
+    assert {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()} == KNOWN

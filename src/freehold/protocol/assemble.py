@@ -78,7 +78,8 @@ class Assembly:
                 choice |= {"text": "".join(self._text), "logprobs": self._logprobs or None}
             if self._finish is None or len(choice) == 2:
                 raise EngineBadResponse("The model's worker ended its answer before the end.")
-            head = self._last | {"choices": [choice], "object": self._last["object"].removesuffix(".chunk")}
+            kind = str(self._last.get("object") or "chat.completion").removesuffix(".chunk")
+            head = self._last | {"choices": [choice], "object": kind}
         return head | {name: value for name, value in (("usage", self._usage), ("timings", self._timings)) if value}
 
     def _add(self, payload: bytes) -> None:
@@ -92,7 +93,7 @@ class Assembly:
         self._usage = chunk.get("usage") or self._usage
         timings = chunk.pop("timings", None) or {}
         self._timings = timings or self._timings
-        for choice in chunk["choices"]:
+        for choice in chunk.get("choices") or ():
             if timings and choice.get("finish_reason") is None:
                 self._told = timings["predicted_n"] if _says(choice) else self._told or 0
             self._finish = choice.get("finish_reason") or self._finish

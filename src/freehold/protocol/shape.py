@@ -36,17 +36,15 @@ def _choice(choice: Any) -> bool:
     if said is None:
         return isinstance(choice.get("text"), str)
     logprobs = choice.get("logprobs")
-    return isinstance(said, dict) and _texts(said) and _calls(said.get("tool_calls")) and isinstance(logprobs, dict | None)
+    if not isinstance(said, dict) or not _texts(said) or not isinstance(logprobs, dict | None):
+        return False
+    calls = said.get("tool_calls")
+    return calls is None or (isinstance(calls, list) and all(_call(call, growing="delta" in choice) for call in calls))
 
 
-def _calls(calls: Any) -> bool:
-    if calls is None:
-        return True
-    return isinstance(calls, list) and all(map(_call, calls))
-
-
-def _call(call: Any) -> bool:
-    if not isinstance(call, dict) or type(call.get("index", 0)) is not int or not _text(call.get("id")):
+def _call(call: Any, *, growing: bool) -> bool:
+    """A call that comes in pieces says which one each piece is of."""
+    if not isinstance(call, dict) or not _text(call.get("id")) or (growing and type(call.get("index")) is not int):
         return False
     function = call.get("function")
     return function is None or (isinstance(function, dict) and _text(function.get("name")) and _text(function.get("arguments")))

@@ -18,10 +18,11 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from freehold.errors import SettingsError, StateUnavailable
 from freehold.state import completions, conversations, responses
-from freehold.state.migrations import HEAD
+from freehold.state.migrations import HEAD, KNOWN
 from freehold.telemetry import log
 
 _DAY = 86_400
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 T = TypeVar("T")
 
 
@@ -109,6 +110,8 @@ def unavailable(error: Exception) -> StateUnavailable:
         reason = str(cause)
     else:
         reason = (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
+    if isinstance(cause, sqlite3.DatabaseError) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+        reason += " (restore its file from a copy, or move it away and start anew)"
     return StateUnavailable(
         f'The database of what is stored does not answer: {reason}. Requests with "store": false need none.'
     )
@@ -145,6 +148,8 @@ def _migrate(connection: Connection) -> None:
         return
     if found is not None and found > HEAD:
         raise StateUnavailable("The database of what is stored was written by a newer Freehold; start that one.")
+    if found is not None and found not in KNOWN:
+        raise StateUnavailable("The database of what is stored is of no form that a Freehold has written; name another.")
     from alembic import command
     from alembic.config import Config
 
