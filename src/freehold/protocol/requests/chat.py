@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Extra, Honoured, Metadata, Refused
+from freehold.protocol.requests.common import USERS, Accepted, Extra, Honoured, Metadata, Refused
 from freehold.protocol.requests.messages import (
     AllowedToolChoice,
     AssistantMessage,
@@ -56,9 +56,7 @@ class ChatRequest(SamplingRequest):
         Honoured("by models whose template has it; others refuse all but `none` and `minimal`, which ask for no reasoning"),
     ] = None
     metadata: Annotated[Metadata | None, Honoured("of a stored completion; of any other it has no effect")] = None
-    safety_identifier: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = Field(
-        None, max_length=64
-    )
+    safety_identifier: Annotated[str | None, USERS] = Field(None, max_length=64)
     prompt_cache_key: Annotated[str | None, Accepted("a hint; prompts are cached by their own prefix")] = None
     prompt_cache_retention: Annotated[str | None, Accepted("a hint; the cache lives as long as its slot")] = None
     prompt_cache_options: Annotated[dict[str, Any] | None, Accepted("a hint; prompts are cached by their own prefix")] = None

@@ -56,6 +56,7 @@ class Own(Extra):
     """A field of Freehold's own."""
 
 
+USERS = Honoured("takes turns with the other users of its address; it is not stored")  # an identifier of the client's user
 Treatment = Honoured | Accepted | Refused | Extra
 
 

@@ -54,7 +54,7 @@ class CompletionRequest(SamplingRequest):
         None, ge=1, le=20
     )
     suffix: Annotated[
-        str | None, Honoured("by models with tokens for filling in the middle; with one prompt, without `echo` and `logprobs`")
+        str | None, Honoured("by models that fill in the middle; with one prompt, without `echo` and `logprobs`")
     ] = Field(None, max_length=4_000_000)
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Honoured, Part, Refused, Request
+from freehold.protocol.requests.common import USERS, Accepted, Honoured, Part, Refused, Request
 from freehold.protocol.requests.messages import no_part
 
 _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 400, 255, 10
@@ -118,7 +118,7 @@ class DecisionRequest(Request):
     )
     prompt_cache_key: Annotated[str | None, Accepted("prompts are always cached, by what they say")] = None
     prompt_cache_options: Annotated[Any, Accepted("prompts are always cached")] = None
-    safety_identifier: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    safety_identifier: Annotated[str | None, USERS] = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

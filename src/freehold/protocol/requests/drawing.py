@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Honoured, Own, Part, Refused, Request
+from freehold.protocol.requests.common import USERS, Honoured, Own, Part, Refused, Request
 
 Format = Literal["png", "jpeg", "webp"]
 Quality = Literal["standard", "hd", "low", "medium", "high", "auto"]
@@ -44,7 +44,7 @@ class Drawing(Request):
         Literal["url", "b64_json"] | None,
         Honoured("`url` for the names dall-e-2 and dall-e-3, else `b64_json`; a URL is of this server, for an hour"),
     ] = None
-    user: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    user: Annotated[str | None, USERS] = None
     seed: Annotated[int | None, Own("the same seed draws the same picture; each has its own in the answer")] = Field(
         None, ge=0, le=_LARGEST_SEED
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Honoured, Request
+from freehold.protocol.requests.common import USERS, Honoured, Request
 from freehold.protocol.requests.completion import Prompts
 
 MAX_INPUTS = 2048
@@ -19,7 +19,7 @@ class EmbeddingRequest(Request):
     dimensions: Annotated[int | None, Honoured("sizes the model was trained to be cut to; others are refused")] = Field(
         None, ge=1
     )
-    user: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    user: Annotated[str | None, USERS] = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

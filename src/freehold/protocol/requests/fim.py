@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from freehold.protocol.requests.common import Accepted, Honoured, Part, Refused, Request
+from freehold.protocol.requests.common import USERS, Accepted, Honoured, Part, Refused, Request
 from freehold.protocol.requests.sampling import Stops
 
 _INT64 = 2**63
@@ -104,7 +104,7 @@ class TabbyRequest(Request):
         Segments, Honoured("declarations, snippets and the clipboard are pieces of other files, whole or not at all")
     ]
     language: Annotated[str | None, Accepted("the model sees it by the text")] = None
-    user: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    user: Annotated[str | None, USERS] = None
     temperature: Annotated[float | None, Honoured()] = Field(None, ge=0, le=2)
     seed: Annotated[int | None, Honoured()] = Field(None, ge=0, lt=_INT64)
     mode: Annotated[Any, Refused("Only the standard mode is there; leave it out.", ("standard",))] = None

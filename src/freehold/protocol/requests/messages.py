@@ -235,15 +235,16 @@ def _choice_kind(value: object) -> str | None:
     return {"function": "«function»", "allowed_tools": "«allowed»"}.get(kind) if isinstance(kind, str) else None
 
 
+CHOICES = Discriminator(
+    _choice_kind,
+    custom_error_type=NO_BRANCH,
+    custom_error_message="|expected 'none', 'auto', 'required', a function, or allowed_tools.",
+)
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("«mode»")]
     | Annotated[NamedTool, Tag("«function»")]
     | Annotated[AllowedToolChoice, Tag("«allowed»")],
-    Discriminator(
-        _choice_kind,
-        custom_error_type=NO_BRANCH,
-        custom_error_message="|expected 'none', 'auto', 'required', a function, or allowed_tools.",
-    ),
+    CHOICES,
     BeforeValidator(_mistrals),
 ]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Honoured, Part, Request
+from freehold.protocol.requests.common import USERS, Honoured, Part, Request
 
 MAX_INPUTS = 256
 Text = Annotated[str, Field(max_length=1_000_000)]
@@ -35,7 +35,7 @@ class ModerationRequest(Request):
         "@moderation", min_length=1, max_length=300
     )
     input: Annotated[Text | Texts | Inputs, Honoured(f"a string, several, or text parts; at most {MAX_INPUTS}; no images")]
-    user: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    user: Annotated[str | None, USERS] = None
 
     @property
     def texts(self) -> list[str]:

@@ -172,9 +172,7 @@ class GenerateBody(AnsweredRequest):
     system: Annotated[str | None, Honoured("in place of the model's own")] = None
     images: Annotated[list[str] | None, Honoured("in base64, for models that see")] = None
     raw: Annotated[bool | None, Honoured("without a template; not with `system`, `images` or `format`")] = None
-    suffix: Annotated[
-        str | None, Honoured("by models with tokens for filling in the middle; not with `system`, `images` or `format`")
-    ] = None
+    suffix: Annotated[str | None, Honoured("by models that fill in the middle; not with `system`, `images` or `format`")] = None
     template: Annotated[
         Any, Refused("A chat is put to a model by the model's own template; with 'raw' a prompt goes without.", ("",))
     ] = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import NO_BRANCH, Accepted, Honoured, Part, Refused, Request
+from freehold.protocol.requests.common import NO_BRANCH, USERS, Honoured, Part, Refused, Request
 
 MAX_DOCUMENTS = 2048
 Text = Annotated[str, Field(min_length=1, max_length=4_000_000)]
@@ -44,7 +44,7 @@ class RerankRequest(Request):
     )
     top_n: Annotated[int | None, Honoured("all of them without it")] = Field(None, ge=1)
     return_documents: Annotated[bool | None, Honoured("true without it, as with Jina")] = None
-    user: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    user: Annotated[str | None, USERS] = None
     rank_fields: Annotated[Any, Refused("Documents are ranked by their `text`; leave it out.", (["text"], []))] = None
     max_chunks_per_doc: Annotated[Any, Refused(_UNCUT)] = None
     max_tokens_per_doc: Annotated[Any, Refused(_UNCUT)] = None

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import NO_BRANCH, Accepted, Honoured, Metadata, Part, Refused, Request
-from freehold.protocol.requests.messages import JsonObjectFormat, TextFormat, content_kind, no_part
+from freehold.protocol.requests.common import NO_BRANCH, USERS, Accepted, Honoured, Metadata, Part, Refused, Request
+from freehold.protocol.requests.messages import CHOICES, JsonObjectFormat, TextFormat, content_kind, no_part
 from freehold.protocol.requests.responses_items import Items, StoredId
 
 ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
@@ -66,22 +66,11 @@ class AllowedChoice(Part):
     tools: Annotated[list[NamedChoice], Field(min_length=1, max_length=128)]
 
 
-def _choice_kind(value: object) -> str | None:
-    if isinstance(value, str):
-        return "«mode»"
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return {"function": "«function»", "allowed_tools": "«allowed»"}.get(kind) if isinstance(kind, str) else None
-
-
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("«mode»")]
     | Annotated[NamedChoice, Tag("«function»")]
     | Annotated[AllowedChoice, Tag("«allowed»")],
-    Discriminator(
-        _choice_kind,
-        custom_error_type=NO_BRANCH,
-        custom_error_message="|expected 'none', 'auto', 'required', a function, or allowed_tools.",
-    ),
+    CHOICES,
 ]
 
 
@@ -195,9 +184,7 @@ class ResponsesRequest(Request):
         ),
     ] = Field(None, max_length=20)
     metadata: Annotated[Metadata | None, Honoured("given back with the response")] = None
-    safety_identifier: Annotated[str | None, Honoured("takes turns with the other users of its address")] = Field(
-        None, max_length=64
-    )
+    safety_identifier: Annotated[str | None, USERS] = Field(None, max_length=64)
     user: Annotated[str | None, Honoured("the old name of `safety_identifier`")] = None
     service_tier: Annotated[
         Literal["auto", "default", "flex", "priority"] | None,

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import NO_BRANCH, Accepted, Extra, Honoured, Part, Request
+from freehold.protocol.requests.common import NO_BRANCH, USERS, Extra, Honoured, Part, Request
 from freehold.protocol.requests.grammars import too_ambiguous
 from freehold.protocol.values import Target
 
@@ -58,7 +58,7 @@ class SamplingRequest(Request):
         dict[str, Annotated[float, Field(ge=-100, le=100)]] | None,
         Honoured("token ids of the model that runs; −100 bans the token"),
     ] = Field(None, max_length=1024)
-    user: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    user: Annotated[str | None, USERS] = None
 
     top_k: Annotated[int | None, Extra("0 is off")] = Field(None, ge=0, le=1_000_000)
     min_p: Annotated[float | None, Extra()] = Field(None, ge=0, le=1)

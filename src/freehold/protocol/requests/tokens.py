@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import Accepted, Honoured, Refused, Request
+from freehold.protocol.requests.common import USERS, Honoured, Refused, Request
 from freehold.protocol.requests.messages import Message, Tool
 
 Text = Annotated[str, Field(max_length=16_000_000)]
@@ -51,7 +51,7 @@ class TokenizeRequest(_Templated):
     ] = None
     with_pieces: Annotated[bool | None, Honoured("each token with its text, or with its bytes where those are no text")] = None
     return_token_strs: Annotated[bool | None, Honoured("the tokens' texts, in `token_strs`")] = None
-    user: Annotated[str | None, Accepted("an identifier of your user; it is not stored")] = None
+    user: Annotated[str | None, USERS] = None
 
     @property
     def text(self) -> str | None:
