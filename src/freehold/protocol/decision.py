@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from freehold.errors import EngineBadResponse, InvalidRequest
-from freehold.protocol.plan import Chunk, OpenAIJoiner, Plan, encode
+from freehold.protocol.plan import OpenAIJoiner, Plan, encode
 from freehold.protocol.requests.decision import (
     Asked,
     DecisionRequest,
@@ -121,9 +121,6 @@ class SystemOneJoiner(OpenAIJoiner):
     def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found, usage = self._read(answers)
         return {"model": self._model, "answers": found, "usage": usage}
-
-    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
-        return ()
 
     def _read(self, answers: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], dict[str, int]]:
         found, usage = answers[0].get("answers"), answers[0].get("usage") or {}

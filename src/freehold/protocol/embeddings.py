@@ -7,11 +7,11 @@ import base64
 import math
 import secrets
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from freehold.errors import EngineBadResponse, InvalidRequest
-from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode
+from freehold.protocol.plan import Echoed, OpenAIJoiner, Plan, encode
 from freehold.protocol.requests.embedding import EmbeddingRequest
 from freehold.protocol.values import Target, Usage
 
@@ -116,9 +116,6 @@ class EmbeddingJoiner(OpenAIJoiner):
             "model": self._model,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
-
-    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
-        return ()
 
     def _vector(self, encoded: str | list[float]) -> str | list[float]:
         if self._as_base64 and self._size is None and self._length is None and isinstance(encoded, str):

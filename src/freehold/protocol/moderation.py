@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from freehold.errors import EngineBadResponse, InvalidRequest
 from freehold.protocol.guards import BY_NAME, CATEGORIES, PLACE, Guard
-from freehold.protocol.plan import Chunk, Joiner, OpenAIJoiner, Plan, encode, together
+from freehold.protocol.plan import Joiner, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.moderation import ModerationRequest
 from freehold.protocol.values import Target, Usage
 
@@ -97,9 +97,6 @@ class ModerationJoiner(OpenAIJoiner):
         each = len(self._guard.policies)
         results = [self._result(scores[start : start + each]) for start in range(0, len(scores), each)]
         return {"model": self._model, "results": results}
-
-    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
-        return ()
 
     def _score(self, answer: Mapping[str, Any]) -> float:
         try:

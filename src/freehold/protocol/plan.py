@@ -53,11 +53,14 @@ class Joiner(Protocol):
 
 
 class OpenAIJoiner:
-    """What OpenAI's own shapes share."""
+    """What OpenAI's own shapes share. Those that never stream have no chunks."""
 
     complete = False
 
     def opening(self) -> Iterable[Chunk]:
+        return ()
+
+    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
         return ()
 
     def closing(self) -> Iterable[Chunk]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from freehold.errors import EngineBadResponse, InvalidRequest
 from freehold.protocol.embeddings import decoded
-from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode, together
+from freehold.protocol.plan import Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.rerank import CohereRequest, RerankRequest
 from freehold.protocol.values import Target, Usage
 
@@ -95,9 +95,6 @@ class RankJoiner(OpenAIJoiner):
                 "tokens": {"input_tokens": tokens},
             },
         }
-
-    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
-        return ()
 
     def _result(self, index: int, score: float) -> dict[str, Any]:
         result: dict[str, Any] = {"index": index, "relevance_score": score}

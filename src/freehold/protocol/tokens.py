@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.chat import chat_plan
-from freehold.protocol.plan import Chunk, Joiner, OpenAIJoiner, Plan, encode
+from freehold.protocol.plan import Joiner, OpenAIJoiner, Plan, encode
 from freehold.protocol.requests.chat import ChatRequest
 from freehold.protocol.requests.tokens import DetokenizeRequest, TemplateRequest, TokenizeRequest
 from freehold.protocol.values import Target, Usage
@@ -83,9 +83,6 @@ class Tokenized(OpenAIJoiner):
 
     def whole(self, answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return self._shape(answers[0])
-
-    def chunk(self, call: int, chunk: Chunk) -> Iterable[Chunk]:
-        return ()
 
 
 def _check(target: Target) -> None:

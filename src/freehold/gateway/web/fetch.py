@@ -27,6 +27,7 @@ _LONGEST = 8192  # characters of an address
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?\.?|[0-9a-f:.]{2,45}")
+_ACCEPT = "Accept: image/png, image/jpeg, image/gif\r\n"  # who is not told sends WebP, which no engine here reads
 _UNREACHABLE = "The image's address cannot be reached from here."
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -123,7 +124,7 @@ class Fetcher:
         reader, writer = await self._connected(place)
         try:
             writer.write(
-                f"GET {place.target} HTTP/1.1\r\nHost: {place.name}\r\nUser-Agent: freehold\r\nAccept: image/*\r\n"
+                f"GET {place.target} HTTP/1.1\r\nHost: {place.name}\r\nUser-Agent: freehold\r\n{_ACCEPT}"
                 "Accept-Encoding: identity\r\nConnection: close\r\n\r\n".encode("ascii")
             )
             return await answer_from(reader, most)
