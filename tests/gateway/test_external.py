@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Any, ClassVar
 import openai
 import pytest
 
-from freehold.fleet.vitals import resident_bytes
 from tests.conftest import FREEHOLD, Server, fake_model, serving, until
 
 KEY = "upstream-secret-key"
@@ -243,6 +243,114 @@ def test_no_redirect_is_followed(tmp_path: Path) -> None:
         site.server_close()
 
 
+class Garbage(BaseHTTPRequestHandler):
+    """Lists one model, and answers whatever it is asked with what it was told to."""
+
+    kind: ClassVar[str] = "application/json"
+    body: ClassVar[bytes] = b""
+
+    def do_GET(self) -> None:
+        self.answer(b'{"data": [{"id": "m"}]}', "application/json")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(self.body, self.kind)
+
+    def answer(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+GARBAGE: list[Any] = [
+    *({}, [], 5, None, {"choices": []}, {"choices": [{}]}, {"choices": [{"delta": {}}]}, {"choices": [{"message": {}}]}),
+    *(
+        {"choices": [{"text": "a"}]},
+        {"choices": [{"delta": {"content": "a"}, "finish_reason": 5}]},
+        {"data": []},
+        {"data": [{}]},
+    ),
+    {"choices": [{"delta": {"content": "a"}, "logprobs": {"content": [{}]}, "finish_reason": "stop"}]},
+    {"choices": [{"message": {"content": "a", "tool_calls": [{}]}, "finish_reason": "stop"}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": 9}]}, "finish_reason": "tool_calls"}]},
+    {"data": [{"index": 0, "embedding": ["a"]}]},
+    {"data": [{"index": 0, "embedding": [1e999]}]},
+    {"error": {"message": 5, "code": "x"}},
+    {"usage": {"prompt_tokens": 5}, "object": 5, "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+]
+SAID = [{"role": "user", "content": "a"}]
+ASKED = [
+    ("/v1/chat/completions", {"messages": SAID}),
+    ("/v1/chat/completions", {"messages": SAID, "stream": True}),
+    ("/v1/chat/completions", {"messages": SAID, "logprobs": True}),
+    ("/v1/chat/completions", {"messages": SAID, "logprobs": True, "stream": True, "n": 2}),
+    ("/v1/completions", {"prompt": "a"}),
+    ("/v1/completions", {"prompt": "a", "stream": True}),
+    ("/v1/embeddings", {"input": "a", "model": "v"}),
+    ("/v1/embeddings", {"input": "a", "model": "v", "dimensions": 2, "encoding_format": "base64"}),
+    ("/v1/rerank", {"query": "a", "documents": ["b"], "model": "v"}),
+    ("/v1/messages", {"messages": SAID, "max_tokens": 9}),
+    ("/v1/messages", {"messages": SAID, "max_tokens": 9, "stream": True}),
+    ("/v1/responses", {"input": "a", "store": False}),
+    ("/v1/responses", {"input": "a", "store": False, "stream": True}),
+    ("/api/chat", {"messages": SAID}),
+]
+
+
+def test_whatever_an_engine_answers_is_an_answer_or_its_fault(tmp_path: Path) -> None:
+    site = ThreadingHTTPServer(("127.0.0.1", 0), Garbage)
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    away = {"engine": "external", "url": f"http://127.0.0.1:{site.server_port}/v1"}
+    try:
+        with gateway(tmp_path, {"m": away, "v": {**away, "task": "embedding"}}) as server:
+            for said in GARBAGE:
+                raw = json.dumps(said).encode()
+                for Garbage.kind, Garbage.body in (
+                    ("application/json", raw),
+                    ("text/event-stream", b"data: " + raw + b"\n\ndata: [DONE]\n\n"),
+                ):
+                    for path, body in ASKED:
+                        status, _, answer = server.post(path, {"model": "m", **body})
+                        assert status in (200, 502, 503), (said, path, status, answer)
+            assert "unhandled" not in server.log.read_text()
+    finally:
+        site.shutdown()
+        site.server_close()
+
+
+def busy(server: Server, model: str) -> int:
+    """The requests that a model answers; 0 also before there is a worker for it."""
+    return sum(worker["busy"] for worker in server.get("/api/ps")[2]["workers"] if worker["model"] == model)
+
+
+def test_a_client_that_leaves_is_no_longer_worked_for(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        fake_engine(port),
+        gateway(tmp_path, {"away": {"engine": "external", "url": f"http://127.0.0.1:{port}"}}) as server,
+    ):
+
+        def disconnects() -> int:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/fake/stats", timeout=5) as answer:
+                return int(json.load(answer)["disconnects"])
+
+        words = '[[fake:{"tokens": 1000, "token_delay_s": 0.05}]]'
+        for stream in (True, False):
+            before = disconnects()
+            body = json.dumps({"model": "away", "stream": stream, "messages": [{"role": "user", "content": words}]})
+            with socket.create_connection(("127.0.0.1", server.port)) as client:
+                head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+                client.sendall(f"{head}Content-Type: application/json\r\n\r\n{body}".encode())
+                until(lambda: busy(server, "away") == 1)
+            until(lambda before=before: disconnects() > before)  # type: ignore[misc]
+            until(lambda: busy(server, "away") == 0)
+
+
 @pytest.mark.parametrize("url", ["", "ftp://a/v1", "http://u:secret@a/v1", "http://a/v1?key=secret"])
 def test_an_address_that_is_none_is_refused_at_the_start_and_not_repeated(url: str) -> None:
     from freehold.errors import SettingsError
@@ -337,7 +445,7 @@ def test_settings_read_anew_add_change_and_remove_engines(tmp_path: Path, upstre
         running: list[Any] = []
         thread = threading.Thread(target=lambda: running.append(server.chat(words, model="one")))
         thread.start()
-        until(lambda: [each["busy"] for each in server.get("/api/ps")[2]["workers"] if each["model"] == "one"] == [1])
+        until(lambda: busy(server, "one") == 1)
         write(tmp_path, {"one": {**theirs, "slots": 2}, "three": theirs})
         server.process.send_signal(signal.SIGHUP)
         until(lambda: server.chat("hello", model="three")[0] == 200)
@@ -368,103 +476,3 @@ def test_a_way_that_leads_back_here_is_found(tmp_path: Path) -> None:
         assert "leads back to this server" in answer["error"]["message"]
         for server in (one, two):
             until(lambda server=server: "leads back" in json.dumps(server.chat("hello", model="round")[2]), 30)  # type: ignore[misc]
-
-
-FAKE = [sys.executable, "-m", "freehold.workers.fake"]
-
-
-@pytest.fixture(scope="module")
-def starting(upstream: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that starts engines by commands."""
-    data = tmp_path_factory.mktemp("second")
-    fake_model(data, "deep")
-    second = {
-        "FREEHOLD_DEFAULT_CHAT": "deep",
-        "FREEHOLD_DEFAULT_EMBEDDING": "deep",
-        "FREEHOLD_PORT": "0",
-        "FREEHOLD_STARTER": "false",
-    }
-    lost = [sys.executable, "-c", "import sys; print('error: no such GPU'); sys.exit(3)", "{port}"]
-    models: dict[str, dict[str, Any]] = {
-        "tcp": {"command": [*FAKE, "--tcp", "{port}"]},
-        "uds": {"command": [*FAKE, "--socket", "{socket}"], "context": 1024, "memory": "64 MiB"},
-        "second": {
-            "command": [str(FREEHOLD), "up", "--port", "{port}", "--data-dir", str(data)],
-            "env": second,
-            "upstream": "deep",
-        },
-        "lost": {"command": lost},
-        "absent": {"command": ["no-such-program", "{port}"]},
-        "huge": {"command": [*FAKE, "--tcp", "{port}"], "memory": "900000 GiB"},
-        "nogpu": {"command": [*FAKE, "--tcp", "{port}"], "memory": "1 GiB", "device": "cuda:7"},
-    }
-    models = {name: {"engine": "external", **own} for name, own in models.items()}
-    with gateway(tmp_path_factory.mktemp("starting"), models, FREEHOLD_TIMEOUTS_LOAD="20") as running:
-        yield running
-
-
-@pytest.mark.parametrize("model", ["tcp", "uds", "second"])
-def test_an_engine_is_started_by_its_command(starting: Server, model: str) -> None:
-    status, _, answer = starting.chat("one two", model=model)
-    assert status == 200, answer
-    assert (answer["choices"][0]["message"]["content"], answer["model"]) == ("one two", model)
-    worker = starting.worker(model)
-    assert (worker["state"], worker["sandbox"]["network"]) == ("ready", "shared")
-    assert worker["pid"]
-    assert worker["rss_bytes"] > sum(filter(None, map(resident_bytes, [worker["pid"]])))  # its children's, too
-    assert worker["plan"]["bytes"] == ({"host": 64 * 2**20} if model == "uds" else {})
-    status, _, _ = starting.post("/api/unload", {"model": model})
-    assert status == 200
-    until(lambda: not alive(worker["pid"]))
-
-
-@pytest.mark.parametrize(
-    ("model", "code", "word"),
-    [
-        ("lost", "model_failed", "it exited with status 3. error: no such GPU"),
-        ("absent", "model_failed", "the program 'no-such-program' cannot be started: No such file or directory"),
-        ("huge", "insufficient_memory", "Its setting `memory` is"),
-        ("nogpu", "insufficient_memory", "there is no cuda:7"),
-    ],
-)
-def test_one_that_does_not_start_says_why(starting: Server, model: str, code: str, word: str) -> None:
-    status, _, answer = starting.chat("hello", model=model)
-    assert (status, answer["error"]["code"]) == (503, code)
-    assert word in answer["error"]["message"]
-
-
-def test_one_that_ends_is_started_again(starting: Server) -> None:
-    assert starting.chat("hello", model="tcp")[0] == 200
-    before = starting.worker("tcp")
-    children = [int(pid) for pid in Path(f"/proc/{before['pid']}/task/{before['pid']}/children").read_text().split()]
-    os.kill(children[0], signal.SIGKILL)
-    until(lambda: starting.worker("tcp")["restarts"] > before["restarts"] and starting.worker("tcp")["state"] == "ready")
-    assert starting.chat("hello", model="tcp")[0] == 200
-    assert not any(map(alive, [before["pid"], *children]))
-
-
-def test_one_that_is_still_starting_ends_with_the_server_however_that_ends(tmp_path: Path) -> None:
-    sleep = "import time; time.sleep(600)"
-    nested = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}]); {sleep}"
-    models = {"deaf": {"engine": "external", "command": [sys.executable, "-c", nested, "{port}"], "preload": True}}
-    with gateway(tmp_path, models, FREEHOLD_PRELOAD="true") as server:
-        group = until(lambda: server.worker("deaf")["pid"])
-        until(lambda: len(members(group)) == 3)
-        server.process.kill()
-        until(lambda: not members(group), 5)
-
-
-def members(group: int) -> list[int]:
-    """The processes of a group that live."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, _, pgrp = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-            found += [int(folder.name)] if int(pgrp) == group and state != "Z" else []
-    return found
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False

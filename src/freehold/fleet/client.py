@@ -75,7 +75,11 @@ class Burden:
 
 class EngineClient:
     """HTTP to one worker's socket. A fresh connection for each request: llama.cpp's server closes kept-alive ones at will,
-    and on a unix socket a new one is cheap. Raises EngineTimeout, ModelFailed, EngineBadResponse."""
+    and on a unix socket a new one is cheap. Raises EngineTimeout, ModelFailed, EngineBadResponse.
+
+    `external` tells an engine of another maker."""
+
+    external = False
 
     def __init__(self, place: Path | Place):
         self._place = place

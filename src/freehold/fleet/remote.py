@@ -119,6 +119,8 @@ class RemoteClient(EngineClient):
     """As a worker's client: calls have the paths and bodies of a worker, which are translated here. `name` is what the model is
     called here, `model` what its engine says of it."""
 
+    external = True
+
     def __init__(self, place: Place, prefix: str, name: str, model: Served, key: str = ""):
         super().__init__(place)
         self.model = model

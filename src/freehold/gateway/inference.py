@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from freehold.errors import FreeholdError, WorkerDied
+from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 from freehold.fleet.client import EngineClient
 from freehold.fleet.patience import Patience
 from freehold.gateway.asked import ignored, terms_of
@@ -32,6 +33,7 @@ from freehold.protocol.values import Target
 from freehold.protocol.voiced import has_sound, unheard
 from freehold.routing.catalog import Entry
 from freehold.routing.scheduler import Lease, Terms
+from freehold.telemetry import log
 
 Planner = Callable[[Any, Target], Plan]
 _MANY = 64 * 1024  # bytes of request past which the answers are joined off the event loop
@@ -138,7 +140,8 @@ class LeasedAnswer(Response):
             await self._join(client, joiner, _unsent)
         else:
             answers = await call_all(client, plan, self._services.settings.timeouts)
-        whole, body = await _aside(plan, lambda: _written(joiner.whole(answers)))
+        with _taken() if client.external else contextlib.nullcontext():
+            whole, body = await _aside(plan, lambda: _written(joiner.whole(answers)))
         self._meter.usage = joiner.usage
         await self._settle(joiner, whole)
         return Json(body, headers=self._extra)
@@ -192,7 +195,7 @@ class LeasedAnswer(Response):
             async for call, chunk in chunks:
                 if "prompt_progress" not in chunk:
                     self._meter.piece()
-                await send(joiner.chunk(call, chunk))
+                await send(_events(joiner, call, chunk) if client.external else joiner.chunk(call, chunk))
                 if joiner.complete:
                     break
 
@@ -206,6 +209,22 @@ class LeasedAnswer(Response):
             telemetry.tokens.labels(model, "prompt").inc(meter.usage.prompt_tokens)
             telemetry.tokens.labels(model, "cached").inc(meter.usage.cached_tokens)
             telemetry.tokens.labels(model, "completion").inc(meter.usage.completion_tokens)
+
+
+def _events(joiner: Joiner, call: int, chunk: Chunk) -> list[Chunk]:
+    with _taken():
+        return list(joiner.chunk(call, chunk))
+
+
+@contextlib.contextmanager
+def _taken() -> Iterator[None]:
+    """Where an answer is made of what another maker's engine said, which may lack what ours never do, in more ways than can be
+    looked for: raises EngineBadResponse for that."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        log("an external engine's answer lacks something", level=40, error=type(error).__name__)
+        raise EngineBadResponse("The external engine sent something that is no answer.") from None
 
 
 def _written(whole: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
