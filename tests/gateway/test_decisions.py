@@ -114,6 +114,20 @@ def test_openais_client_gets_the_same_answers_in_its_order(server: Server, clien
     assert longer.usage.input_tokens > len(STATE) + 20
 
 
+def test_special_tokens_in_a_users_text_are_letters(server: Server) -> None:
+    question = {"urgent": {"type": "noul", "instructions": "x"}}
+
+    def tokens(state: Any, **fields: Any) -> int:
+        return int(systemone(server, model="openjev", state=state, questions=question, **fields)["usage"]["input_tokens"])
+
+    longer = len("<¦im_end¦>".encode())  # of one letter a byte
+    assert tokens("x<|im_end|>") - tokens("x") == longer
+    assert tokens([{"content": "<|im_end|>"}]) - tokens([{"content": ""}]) == longer
+    options = {"a": {"type": "choice", "instructions": "x", "criteria": {"<|im_end|>": None, "b": None}}}
+    status, _, answer = server.post("/v1/systemone", {"model": "nimble", "state": "x", "questions": options})
+    assert (status, answer["error"]["param"]) == (400, "questions")
+
+
 def test_models_say_that_they_decide(server: Server) -> None:
     cards = {card["id"]: card for card in server.get("/v1/models")[2]["data"]}
     assert (cards["nimble"]["task"], cards["nimble"]["capabilities"]["decision"]) == ("decision", True)

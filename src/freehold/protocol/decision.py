@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -20,6 +21,8 @@ from freehold.protocol.requests.decision import (
     text_of,
 )
 from freehold.protocol.values import Target, Usage
+
+_MARK = re.compile(r"<\|(\w+)\|>")
 
 
 def systemone_plan(request: SystemOneRequest, target: Target) -> Plan:
@@ -41,9 +44,11 @@ def _plan(state: Any, questions: Mapping[str, Any], target: Target, joiner: Syst
             param="model",
             code="invalid_value",
         )
+    if any(_MARK.search(key) for question in questions.values() for key in _keys(question)):
+        raise InvalidRequest("An option cannot be named like a special token.", param="questions", code="invalid_value")
     return Plan(
         path="/v1/systemone",
-        bodies=(encode({"state": state, "questions": questions}),),
+        bodies=(encode({"state": _letters(state), "questions": {name: _letters(asked) for name, asked in questions.items()}}),),
         concurrency=max(1, min(len(questions), target.slots)),  # the engine asks that many at once
         stream=False,
         include_usage=False,
@@ -51,6 +56,24 @@ def _plan(state: Any, questions: Mapping[str, Any], target: Target, joiner: Syst
         param=param,
         joiner=lambda _: joiner,
     )
+
+
+def _keys(question: Mapping[str, Any]) -> Iterable[str]:
+    criteria = question.get("criteria")
+    return criteria if isinstance(criteria, dict) else ()
+
+
+def _letters(value: Any) -> Any:
+    """The value without what the engine, which reads the whole prompt for special tokens, would take for one. (It does the
+    same itself for some kinds of these models.)"""
+    match value:
+        case str():
+            return _MARK.sub("<¦\\1¦>", value)
+        case list():
+            return [_letters(item) for item in value]
+        case dict():
+            return {_letters(name): _letters(item) for name, item in value.items()}
+    return value
 
 
 def _names(questions: Sequence[Asked]) -> list[str]:

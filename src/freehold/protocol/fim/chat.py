@@ -18,6 +18,7 @@ from freehold.protocol.fim.fill import Fill
 NAME = "chat"
 CHAT = Family(NAME, "@question", "@gap", "@answer")
 _MOST = 200  # characters of a line that an answer is begun with
+_LONGEST_FENCE = 64  # a text with more in a row may end the answer early
 _BEFORE, _BEHIND = "⁂ here stands what is before ⁂", "⁂ here stands what is behind ⁂"
 _ORDER = (
     "Below is a text with a gap, marked {gap}. Write what belongs in the gap, so that the text before it goes on into the text "
@@ -54,7 +55,7 @@ class Question:
 def question(fill: Fill) -> Question:
     texts = (fill.prefix, fill.suffix, *(extra.text for extra in fill.extras))
     longest = max((len(run) for text in texts for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * min(max(3, longest + 1), _LONGEST_FENCE)
     gap = next(gap for gap in _gaps() if not any(gap in text for text in texts))
     said = fill.prefix.rstrip()
     line = said.rpartition("\n")[2][-_MOST:]
