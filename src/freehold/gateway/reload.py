@@ -51,7 +51,7 @@ class Live:
         before = self.now
         before.supervisor.configure(settings.timeouts, settings.worker, settings.memory.kv_keep_mib)
         before.scheduler.configure(
-            settings.queue, settings.memory, home.bytes_by_device, needed=home.budget.needed, observe=home.observed
+            settings.queue, settings.memory, home.bytes_by_device, needed=home.whole.needed, observe=home.observed
         )
         if settings.api_key != before.settings.api_key:
             before.lobby.forget_all()

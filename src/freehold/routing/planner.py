@@ -29,6 +29,7 @@ class Home:
     """This machine as models find it when the server starts: the engine's build they run on, and the memory they may take.
 
     `drawing` are the GPUs that the engine for pictures can use: it is another program, and may reach others than llama.cpp.
+    `named` are those that the settings name for engines of other makers.
     """
 
     machine: Machine
@@ -36,6 +37,7 @@ class Home:
     budget: Budget
     explicit: bool = False  # the budget is the user's own figure
     drawing: tuple[Device, ...] = ()
+    named: tuple[Device, ...] = ()
 
     @classmethod
     def of(cls, machine: Machine, settings: Settings) -> Home:
@@ -55,13 +57,15 @@ class Home:
             _budget(machine, choice.build.backend, memory),
             memory.budget != "auto",
             budget_of(machine, kinds - {"cpu"}).gpus,
+            budget_of(machine, {own.device.partition(":")[0] for own in settings.models.values() if own.memory}).gpus,
         )
 
     @property
     def whole(self) -> Budget:
         """All devices that any model may be on."""
-        known = {device.name for device in self.budget.devices}
-        return replace(self.budget, devices=(*self.budget.devices, *(each for each in self.drawing if each.name not in known)))
+        devices = {device.name: device for device in (*self.named, *self.drawing, *self.budget.devices)}
+        ours = [device.name for device in self.budget.devices]
+        return replace(self.budget, devices=tuple(devices[name] for name in dict.fromkeys((*ours, *devices))))
 
     @property
     def bytes_by_device(self) -> Mapping[str, int]:
@@ -78,7 +82,8 @@ class Home:
         def planned(devices: tuple[Device, ...]) -> tuple[Device, ...]:
             return tuple(replace(device, free_bytes=budget.get(device.name, device.free_bytes)) for device in devices)
 
-        return replace(self, budget=replace(self.budget, devices=planned(self.budget.devices)), drawing=planned(self.drawing))
+        own = replace(self.budget, devices=planned(self.budget.devices))
+        return replace(self, budget=own, drawing=planned(self.drawing), named=planned(self.named))
 
     def observed(self) -> dict[str, int]:
         """Bytes that are really free now for models to come, where that can be known: other programs come and go, too."""
