@@ -406,9 +406,39 @@ def test_the_list_says_where_models_are_with_a_server_and_without(here: Server, 
     assert re.search(rf"^theirs +external .* {upstream.root}$", freehold("ps", "--url", here.root), re.M)
 
 
-def freehold(*words: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FREEHOLD_")}
-    return subprocess.run([FREEHOLD, *words], env=environment, capture_output=True, text=True, check=True).stdout
+def freehold(*words: str, check: bool = True, **env: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FREEHOLD_")} | env
+    return subprocess.run([FREEHOLD, *words], env=environment, capture_output=True, text=True, check=check).stdout
+
+
+def test_doctor_looks_for_engines_elsewhere(tmp_path: Path, upstream: Server) -> None:
+    theirs = {"engine": "external", "url": upstream.base_url, "key_env": "UPSTREAM_KEY"}
+    models: dict[str, dict[str, Any]] = {
+        "theirs": theirs,
+        "unset": {**theirs, "key_env": "NO_SUCH_KEY"},
+        "nowhere": {"engine": "external", "url": f"http://127.0.0.1:{free_port()}"},
+        "started": {"engine": "external", "command": [sys.executable, "{port}"]},
+        "absent": {"engine": "external", "command": ["no-such-program", "{port}"]},
+        "vllm": {"engine": "vllm", "folder": str(tmp_path)},
+    }
+    config = str(write(tmp_path, models))
+    told = freehold("doctor", "--json", "--config", config, "--data-dir", str(tmp_path / "d"), check=False, UPSTREAM_KEY=KEY)
+    found = {
+        finding["detail"].partition(":")[0]: (finding["status"], finding["detail"])
+        for finding in json.loads(told)
+        if finding["name"] == "elsewhere"
+    }
+    assert found["theirs"] == ("ok", f"theirs: freehold at {upstream.root}, 4,096 tokens")
+    assert found["started"] == ("ok", f"started: {sys.executable}, started when it is asked for")
+    for model, status, word in (
+        ("unset", "problem", "NO_SUCH_KEY"),
+        ("nowhere", "note", "nothing listens there"),
+        ("absent", "problem", "no-such-program is not there"),
+        ("vllm", "problem", "freehold engine install vllm"),
+    ):
+        assert found[model][0] == status
+        assert word in found[model][1]
+    assert KEY not in told
 
 
 def test_a_name_of_the_settings_wins_over_aliases_and_installed_models(tmp_path: Path, upstream: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import platform
+import shutil
 import socket
 import sys
 from dataclasses import asdict, dataclass
@@ -65,8 +66,9 @@ def examine(session: Session) -> list[Finding]:
     """All findings, the slow ones beside each other. Never fails."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         registry = pool.submit(_registry)
-        findings = [_python(), *_machine(session), _engine(session), _disk(session), _models(session), _port(session)]
-        return [*findings, registry.result()]
+        findings = [_python(), *_machine(session), _engine(session), _disk(session), _models(session)]
+        elsewhere = [pool.submit(_external, session, name) for name, own in session.settings.models.items() if own.engine]
+        return [*findings, *(each.result() for each in elsewhere), _port(session), registry.result()]
 
 
 def _python() -> Finding:
@@ -179,6 +181,37 @@ def _models(session: Session) -> Finding:
     if not names:
         return Finding("models", "ok", "none installed yet; `freehold up` pulls the starter models")
     return Finding("models", "ok", ", ".join(names))
+
+
+def _external(session: Session, name: str) -> Finding:
+    """Whether the engine of another maker that has a model is there; where a command starts it, whether the program is."""
+    import asyncio
+
+    from freehold.fleet import builds, environments, vllm
+    from freehold.fleet.elsewhere import Elsewhere
+    from freehold.fleet.endings import Ended
+    from freehold.fleet.remote import remote_of
+
+    own = session.settings.models[name]
+    remote = remote_of(own)
+    try:
+        if remote.address is not None:
+            model = asyncio.run(Elsewhere(remote, name, own.context or 0, "").connected(remote.address)).model
+            context = f", {model.context:,} tokens" if model.context else ""
+            return Finding("elsewhere", "ok", f"{name}: {model.kind or 'an engine'} at {remote.shown}{context}")
+        if own.folder is not None:
+            made = environments.get(builds.folder(session.settings.data_dir), "vllm")
+            vllm.check(own.folder)
+            return Finding("elsewhere", "ok", f"{name}: {made.version}, started when it is asked for")
+    except Ended as ended:
+        status: Status = "problem" if ended.ending.lasting else "note"
+        return Finding("elsewhere", status, f"{name}: {ended.ending.reason}", "docs/external.md tells more.")
+    except FreeholdError as error:
+        return Finding("elsewhere", "problem", f"{name}: {error}")
+    program = remote.command[0]
+    if shutil.which(program) is None:
+        return Finding("elsewhere", "problem", f"{name}: the program {program} is not there", "Write down its whole path.")
+    return Finding("elsewhere", "ok", f"{name}: {program}, started when it is asked for")
 
 
 def _port(session: Session) -> Finding:
