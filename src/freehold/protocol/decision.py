@@ -44,8 +44,9 @@ def _plan(state: Any, questions: Mapping[str, Any], target: Target, joiner: Syst
             param="model",
             code="invalid_value",
         )
-    if any(_MARK.search(key) for question in questions.values() for key in _keys(question)):
-        raise InvalidRequest("An option cannot be named like a special token.", param="questions", code="invalid_value")
+    if any(_MARK.search(key) for name, question in questions.items() for key in (name, *_keys(question))):
+        problem = "A question or an option cannot be named like a special token."
+        raise InvalidRequest(problem, param="questions", code="invalid_value")
     return Plan(
         path="/v1/systemone",
         bodies=(encode({"state": _letters(state), "questions": {name: _letters(asked) for name, asked in questions.items()}}),),

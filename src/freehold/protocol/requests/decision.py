@@ -5,22 +5,38 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from freehold.errors import InvalidRequest
-from freehold.protocol.requests.common import USERS, Accepted, Honoured, Part, Refused, Request
-from freehold.protocol.requests.messages import no_part
+from freehold.protocol.requests.common import NO_BRANCH, USERS, Accepted, Honoured, Part, Refused, Request
+from freehold.protocol.requests.messages import STRING_OR_PARTS, content_kind, no_part
 
 _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 400, 255, 10
 _NO_PICTURES = "Questions are answered about texts alone; leave it out."
-Content = str | dict[str, Any] | list[Any]
+
+
+def _kind(value: object) -> str | None:
+    return "«object»" if isinstance(value, dict) else content_kind(value)
+
+
+Content = Annotated[
+    Annotated[str, Tag("«string»")] | Annotated[dict[str, Any], Tag("«object»")] | Annotated[list[Any], Tag("«array»")],
+    Discriminator(_kind, custom_error_type=NO_BRANCH, custom_error_message="|expected a string, an object or an array."),
+]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Truths(Part):
+    """When a statement is true, and when not."""
+
+    true: Any = None
+    false: Any = None
 
 
 class Noul(Part):
     type: Literal["noul"]
     instructions: Content
-    criteria: dict[Literal["true", "false"], Any] | None = None
+    criteria: Truths | None = None
 
 
 class Choice(Part):
@@ -68,7 +84,10 @@ class InputJson(Part):
 _PARTS = Annotated[
     Annotated[InputText, Tag("«input_text»")] | Annotated[InputJson, Tag("«input_json»")], no_part("input_text", "input_json")
 ]
-Instructions = str | Annotated[list[_PARTS], Field(min_length=1)]
+Instructions = Annotated[
+    Annotated[str, Tag("«string»")] | Annotated[Annotated[list[_PARTS], Field(min_length=1)], Tag("«array»")], STRING_OR_PARTS
+]
+_Items = Annotated[Annotated[str, Tag("«string»")] | Annotated[list[dict[str, Any]], Tag("«array»")], STRING_OR_PARTS]
 
 
 class Predicate(Part):
