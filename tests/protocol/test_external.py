@@ -207,6 +207,52 @@ def test_tools_are_asked_for_in_openais_own_words() -> None:
     assert "response_format" not in asked(tools=TOOLS, tool_choice="required")
 
 
+CALL = {"id": "a", "type": "function", "function": {"name": "buy", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "said", "fine"),
+    [
+        ({}, {"message": {"content": "no"}, "finish_reason": "stop"}, True),
+        ({"tools": TOOLS}, {"message": {"content": "no"}, "finish_reason": "stop"}, True),
+        ({"tools": TOOLS, "tool_choice": "required"}, {"message": {"content": "no"}, "finish_reason": "stop"}, False),
+        ({"tools": TOOLS, "tool_choice": "required"}, {"message": {"content": "n"}, "finish_reason": "length"}, True),
+        ({"tools": TOOLS, "tool_choice": "required"}, {"message": {"tool_calls": [CALL]}, "finish_reason": "tool_calls"}, True),
+        ({"logprobs": True}, {"message": {"content": "a"}, "finish_reason": "stop"}, False),
+        ({"logprobs": True}, {"message": {"content": "a"}, "finish_reason": "stop", "logprobs": {"content": []}}, True),
+        ({"logprobs": True}, {"message": {"content": ""}, "finish_reason": "stop"}, True),
+    ],
+)
+def test_what_was_asked_for_is_missed_when_it_does_not_come(
+    asked_for: dict[str, Any], said: dict[str, Any], fine: bool
+) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": True, **asked_for}
+    plan = chat_plan(parse(ChatRequest, json.dumps(body).encode()).value, TARGET)
+    needs_a_look = "required" in asked_for.values() or "logprobs" in asked_for
+    assert plan.relay is not needs_a_look
+    message: Any = said["message"]
+    calls = {"tool_calls": [{**call, "index": 0} for call in message["tool_calls"]]} if "tool_calls" in message else {}
+    pieces = [
+        {**said, "message": None, "delta": message | calls, "finish_reason": None},
+        {"delta": {}, **said, "message": None},
+    ]
+
+    def whole() -> None:
+        plan.joiner(()).whole([{"choices": [dict(said)]}])
+
+    def grown() -> None:
+        joiner = plan.joiner(())
+        for piece in pieces:
+            list(joiner.chunk(0, {"choices": [{name: value for name, value in piece.items() if name != "message"}]}))
+
+    for made in (whole, grown):
+        if fine:
+            made()
+        else:
+            with pytest.raises(EngineBadResponse, match="external engine"):
+                made()
+
+
 def test_vectors_may_be_numbers_or_base64_and_must_be_as_many_and_as_long_as_asked() -> None:
     request = parse(EmbeddingRequest, b'{"model": "m", "input": ["a", "b"], "dimensions": 2}').value
     plan = embedding_plan(request, TARGET)

@@ -11,6 +11,7 @@ from freehold.errors import InvalidRequest
 from freehold.protocol.engine_schemas import engine_schema
 from freehold.protocol.forced import CallOrAnswer, ForcedCall, forced_schema
 from freehold.protocol.images import Image
+from freehold.protocol.owed import Owed
 from freehold.protocol.plan import Chunk, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.chat import ChatRequest
 from freehold.protocol.requests.messages import (
@@ -49,8 +50,12 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
     top = (request.top_logprobs or 0) if request.logprobs else None
     reader = None if target.external else _reader(request, forced)
 
+    def owed() -> Owed | None:
+        wanted = Owed(logprobs=top is not None, call=bool(_forced(request)))
+        return wanted if target.external and not wanted.nothing else None
+
     def joiner(echoed: Sequence[Echoed]) -> ChatJoiner:
-        return ChatJoiner(choices, include_usage, top, reader, isinstance(request.tool_choice, NamedTool))
+        return ChatJoiner(choices, include_usage, top, reader, isinstance(request.tool_choice, NamedTool), owed=owed())
 
     return Plan(
         path="/v1/chat/completions",
@@ -59,7 +64,7 @@ def chat_plan(request: ChatRequest, target: Target, beside: Mapping[str, Any] = 
         stream=stream,
         streamed=_streamed(request),
         include_usage=include_usage,
-        relay=stream and choices == 1 and reader is None and top is None,
+        relay=stream and choices == 1 and reader is None and top is None and owed() is None,
         param="messages",
         joiner=joiner,
         constraint=_constraint(request),
@@ -249,9 +254,17 @@ class ChatJoiner(OpenAIJoiner):
     """One request's choices: call k is choice k."""
 
     def __init__(
-        self, choices: int, include_usage: bool, top: int | None, reader: Callable[[], ForcedCall] | None, named: bool
+        self,
+        choices: int,
+        include_usage: bool,
+        top: int | None,
+        reader: Callable[[], ForcedCall] | None,
+        named: bool,
+        *,
+        owed: Owed | None = None,
     ):
         self._include_usage = include_usage
+        self._owed = owed
         self._top = top
         self._named = named
         self._readers = [reader() for _ in range(choices)] if reader else None
@@ -271,6 +284,8 @@ class ChatJoiner(OpenAIJoiner):
         for call, answer in enumerate(answers):
             self._usages[call] = Usage.from_engine(answer.get("usage") or {})
             choice = {"logprobs": None, **answer["choices"][0], "index": call}
+            if self._owed is not None:
+                self._owed.see(call, choice)
             self._clean_logprobs(choice)
             message = choice["message"] = {"content": None, "refusal": None, **choice["message"]}
             if self._readers is not None:
@@ -295,6 +310,8 @@ class ChatJoiner(OpenAIJoiner):
 
     def _choices(self, call: int, choice: Chunk) -> Iterable[Chunk]:
         choice["index"] = call
+        if self._owed is not None:
+            self._owed.see(call, choice)
         self._clean_logprobs(choice)
         if self._readers is None:
             return [choice]
