@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 
 from freehold.store.pull import pull
 from freehold.store.store import Store
-from tests.conftest import Server, fake_model, serving
+from tests.conftest import Server, fake_model, serving, until
 from tests.zoo import pictures
 from tests.zoo.build import write
 from tests.zoo.pictures import picture, uri
@@ -178,14 +179,24 @@ def test_fetching_is_off_until_it_is_switched_on(server: Server, tmp_path: Path)
     model = SEEING["smol-vision"]
     fake_model(tmp_path / "data")
     install(tmp_path, model, tmp_path)
+    config = tmp_path / "freehold.toml"
+    config.touch()
     with (
-        serving(tmp_path / "data", env=ENGINE, ready=False) as closed,
+        serving(tmp_path / "data", "--config", str(config), env=ENGINE, ready=False) as closed,
         contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener,
     ):
         listener.settimeout(0.5)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/cat.png"
         status, _, body = closed.post("/v1/chat/completions", {"model": model.text.name, "messages": message(url)})
         assert (status, body["error"]["code"], "images.fetch" in body["error"]["message"]) == (400, "invalid_image_url", True)
+        config.write_text('[images]\nfetch = true\nhosts = ["only.example"]\n')
+        closed.process.send_signal(signal.SIGHUP)
+
+        def told() -> str:
+            asked = {"model": model.text.name, "messages": message(url)}
+            return str(closed.post("/v1/chat/completions", asked)[2]["error"]["message"])
+
+        until(lambda: "images.hosts" in told())
         with pytest.raises(TimeoutError):
             listener.accept()
 

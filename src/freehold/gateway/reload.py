@@ -11,6 +11,7 @@ from dataclasses import replace
 from freehold.errors import FreeholdError
 from freehold.gateway.auth import HostCheck, KeyCheck
 from freehold.gateway.services import Services
+from freehold.gateway.web.fetch import Fetcher
 from freehold.routing.catalog import Catalog
 from freehold.routing.planner import Home, Planner
 from freehold.settings import Settings
@@ -62,6 +63,7 @@ class Live:
             catalog=Catalog(before.store, settings, Planner(settings, home), before.catalog.found),
             key=KeyCheck(settings),
             hosts=HostCheck(settings),
+            fetcher=Fetcher(settings.images.hosts),
         )
         for entry in before.catalog.externals():
             if not self.now.catalog.is_external(entry.manifest.name):
