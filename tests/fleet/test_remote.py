@@ -190,9 +190,6 @@ def test_an_endless_list_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nobody_there_is_told_from_no_such_name_and_from_a_wall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "_CONNECT", 0.3)
 
-    async def hanging(*args: Any, **options: Any) -> None:
-        await asyncio.sleep(60)
-
     async def work() -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))  # bound, and nobody listens

@@ -68,7 +68,7 @@ def write(folder: Path, models: dict[str, dict[str, Any]]) -> Path:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, models: dict[str, dict[str, Any]], **env: str) -> Iterator[Server]:
+def gateway(folder: Path, models: dict[str, dict[str, Any]], *options: str, **env: str) -> Iterator[Server]:
     config = write(folder, models)
     data = folder / "data"
     data.mkdir()
@@ -80,7 +80,7 @@ def gateway(folder: Path, models: dict[str, dict[str, Any]], **env: str) -> Iter
         "FREEHOLD_TIMEOUTS_HEARTBEAT": "0.2",
         **env,
     }
-    with serving(data, "--config", str(config), env=environment, ready=False) as running:
+    with serving(data, "--config", str(config), *options, env=environment, ready=False) as running:
         yield running
 
 
@@ -187,14 +187,25 @@ def test_what_cannot_be_asked_of_an_engine_elsewhere_is_refused_by_name(
 
 def test_an_engine_that_goes_away_is_missed_and_found_again(tmp_path: Path) -> None:
     port = free_port()
-    with gateway(tmp_path, {"away": {"engine": "external", "url": f"http://127.0.0.1:{port}/v1"}}) as server:
+    away = {"engine": "external", "url": f"http://127.0.0.1:{port}/v1"}
+    with gateway(tmp_path, {"away": away}, "--log-level", "debug") as server:
+
+        def told(level: str) -> int:
+            lines = (json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{"))
+            return sum((line["level"], line["event"]) == (level, "worker ended") for line in lines)
+
         with fake_engine(port):
             assert server.chat("hello", model="away")[0] == 200
         until(lambda: server.worker("away")["state"] != "ready")
+        until(lambda: server.worker("away")["restarts"] == 1)
         status, _, answer = server.chat("hello", model="away")
         assert (status, answer["error"]["code"]) == (503, "model_failed"), answer
+        until(lambda: told("debug") >= 2)  # it is looked for, and not there, all the time: that is neither a start nor news
+        assert server.worker("away")["restarts"] == 1
+        assert told("warning") <= 2  # missed, and then not found
         with fake_engine(port):
             until(lambda: server.chat("hello", model="away")[0] == 200)
+        assert server.worker("away")["restarts"] == 1
 
 
 def test_a_default_model_that_is_elsewhere_is_not_pulled_and_may_come_later(tmp_path: Path) -> None:
@@ -441,14 +452,19 @@ def test_doctor_looks_for_engines_elsewhere(tmp_path: Path, upstream: Server) ->
     assert KEY not in told
 
 
-def test_a_name_of_the_settings_wins_over_aliases_and_installed_models(tmp_path: Path, upstream: Server) -> None:
+def test_a_name_of_the_settings_wins_over_others_and_what_leaves_this_machine_is_said(tmp_path: Path, upstream: Server) -> None:
     own = {"engine": "external", "url": upstream.base_url, "key_env": "UPSTREAM_KEY", "upstream": "theirs"}
-    with gateway(tmp_path, {"gpt-4o": own, "fake": own}, UPSTREAM_KEY=KEY) as server:
+    far = {"engine": "external", "url": "http://192.0.2.1:9", "key_env": "UPSTREAM_KEY"}
+    with gateway(tmp_path, {"gpt-4o": own, "fake": own, "far": far}, UPSTREAM_KEY=KEY) as server:
         for name in ("gpt-4o", "fake"):
             assert server.chat("hello", model=name)[2]["model"] == name
             assert server.worker(name)["engine"] == "external"
         assert [card["id"] for card in server.get("/v1/models")[2]["data"]].count("fake") == 1
-        assert "the installed model fake is hidden" in server.log.read_text()
+        said = until(lambda: server.log.read_text() if "Freehold is ready" in server.log.read_text() else "")
+        assert "the installed model fake is hidden" in said
+        assert "Requests for far go to http://192.0.2.1:9, and so leave this machine." in said
+        assert "whoever is on the way to http://192.0.2.1:9 can read them, and its key." in said
+        assert upstream.root not in said  # what goes there stays on this machine
         status, _, answer = server.request("DELETE", "/v1/models/gpt-4o")
         assert (status, answer["error"]["param"]) == (400, "model")
 

@@ -197,8 +197,7 @@ class Unit:
         pause = max(0.1, self._retry_at - time.monotonic())
         name, reason = self.deployment.name, self._ending.reason if self._ending else "it ended"
         if not self._given_up:
-            elsewhere = self.deployment.remote is not None and self.deployment.remote.address is not None
-            how = "is not available" if elsewhere else "does not start"
+            how = "is not available" if self._is_elsewhere else "does not start"
             return ModelFailed(f"The model {name!r} {how}: {reason}", retry_after=pause)
         return ModelFailed(
             f"The model {name!r} has failed and is not started again for {pause:.0f} s, or until it is asked for "
@@ -212,8 +211,9 @@ class Unit:
             if self._stopping:
                 return
             self._settled.clear()
-            await self._aftermath(ending)
-            self.restarts += 1
+            looked = self._is_elsewhere and self.state != "ready"  # for an engine that was not there before either
+            await self._aftermath(ending, again=looked and ending == self._ending)
+            self.restarts += int(not looked)
 
     async def _life(self) -> Ending:
         """A process from its start to its end, and why it ended."""
@@ -301,10 +301,16 @@ class Unit:
         threads = max(self.plan.knobs.threads, self.plan.knobs.threads_batch)
         return Pace(token_seconds, threads, on_gpu=self.plan.gpu_layers > 0, patience=2.0**self._hangs)
 
-    async def _aftermath(self, ending: Ending) -> None:
-        """Returns when the next process may be started."""
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether nobody here can start the engine."""
+        return self.deployment.remote is not None and self.deployment.remote.address is not None
+
+    async def _aftermath(self, ending: Ending, *, again: bool) -> None:
+        """Returns when the next process may be started. `again` says that it is as it was."""
         served, self._ending = self.state == "ready", ending
-        log("worker ended", level=30, model=self.deployment.name, kind=ending.kind, reason=ending.reason, served=served)
+        level = 10 if again else 30
+        log("worker ended", level=level, model=self.deployment.name, kind=ending.kind, reason=ending.reason, served=served)
         self._hangs = self._hangs + 1 if ending.kind == "hang" else 0
         if not served and ending.kind == "out_of_memory" and self._reduce(ending):
             self.state = "loading"
@@ -314,8 +320,8 @@ class Unit:
         wait = next_start(self._crashes, now, served, self._limits.worker)
         if self._probation or ending.lasting:
             wait = Wait(self._limits.worker.cool_down, given_up=True)
-        if self.deployment.remote is not None and self.deployment.remote.address is not None and not ending.lasting:
-            wait = Wait(min(wait.seconds, _LOOK))  # it costs nothing to look again, and nobody here can start it
+        if self._is_elsewhere and not ending.lasting:
+            wait = Wait(min(wait.seconds, _LOOK))  # it costs nothing to look again
         if wait.seconds:
             await self._pause(wait)
         self.state = "loading"
