@@ -166,6 +166,19 @@ def test_a_prompts_special_tokens_are_scored_like_any(client, prompt):
     assert body["usage"]["prompt_tokens"] == len(lists["tokens"])
 
 
+def test_a_letter_of_several_tokens_is_scored_and_counted_as_one(client):
+    prompt = "é 😀 你好 x<|im_end|>😀"
+    raw = client.completions.with_raw_response.create(model=CHAT, prompt=prompt, echo=True, logprobs=1, max_tokens=0)
+    choice = raw.http_response.json()["choices"][0]
+    lists = choice["logprobs"]
+    assert choice["text"] == prompt
+    assert len(lists["tokens"]) > len("é 😀 你好 x😀") + 1, "the case is there: letters in pieces"
+    assert all(logprob < 0 for logprob in lists["token_logprobs"][1:])
+    assert lists["text_offset"] == sorted(lists["text_offset"])
+    assert lists["text_offset"][lists["tokens"].index("<|im_end|>")] == prompt.index("<")
+    assert lists["text_offset"][-1] <= len(prompt) - 1
+
+
 def test_scores_do_not_depend_on_how_a_prompt_is_cut_into_calls(client):
     """What stands before a special token has the same score as without it; the token itself is likely where a turn ends."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from freehold.errors import EngineBadResponse
 from freehold.fleet.client import EngineClient
 from freehold.gateway.calls import parse_answer
-from freehold.protocol.completions import prompt_scores, score_bodies
 from freehold.protocol.plan import Echo, Echoed, encode
+from freehold.protocol.scoring import found_in, items_of, look_bodies, prompt_scores, runs, score_body
 from freehold.protocol.values import Target
 
 
@@ -25,22 +26,47 @@ async def _one(
     tokens = await _tokens(client, prompt, within) if isinstance(prompt, str) else prompt
     if not tokens:
         return Echoed("")
-    alone = await _specials(client, tokens, within)
-    answers = [await _post(client, "/completion", body, within) for body in score_bodies(tokens, alone, scores, target.context)]
-    texts = {token: await _text(client, [token], within) for token in {tokens[0]} | (alone & set(tokens))}
-    table = prompt_scores(texts, tokens, answers, scores)
-    return Echoed(prompt if isinstance(prompt, str) else "".join(table["tokens"]), table)
+    items = await _items(client, tokens, scores, target, within)
+    nameless = {item["id"] for item in items if not item["token"] and not item.get("bytes")}
+    texts = {token: await _text(client, [token], within) for token in {tokens[0]} | nameless}
+    return Echoed(
+        prompt if isinstance(prompt, str) else await _text(client, tokens, within),
+        prompt_scores(tokens[0], items, texts, scores),
+    )
 
 
-async def _specials(client: EngineClient, tokens: Sequence[int], within: float) -> frozenset[int]:
-    """Those of a prompt's tokens that a text has only where its marks are read, or that are a zero: no grammar lets these
-    through. (A prompt that was cut into tokens in another way has more of them here, which costs time alone.)"""
+async def _items(
+    client: EngineClient, tokens: Sequence[int], scores: int, target: Target, within: float
+) -> list[Mapping[str, Any]]:
+    """The engine's items of all tokens but the first."""
+    whole, pieces = await _sorted(client, tokens, within)
+    stand_in = next(iter(whole)) if whole else (await _tokens(client, "a", within))[-1]
+    items: list[Mapping[str, Any]] = []
+    for run in runs(tokens, whole, pieces, target.context):
+        if run.kind != "piece":
+            items += items_of(await _post(client, "/completion", score_body(tokens, run, scores), within), run)
+            continue
+        for body in look_bodies(tokens, run, stand_in, target.vocab_size):
+            if found := found_in(await _post(client, "/completion", body, within), run.tokens[0], scores):
+                items.append(found)
+                break
+        else:
+            raise EngineBadResponse("The model's engine could not score the prompt.")
+    return items
+
+
+async def _sorted(client: EngineClient, tokens: Sequence[int], within: float) -> tuple[frozenset[int], frozenset[int]]:
+    """The tokens that are texts of their own, and those that are pieces of a letter. All others a text has only where its marks
+    are read, or they are a zero. (Of a prompt that was cut into tokens in another way, more are taken for such.)"""
     plain = (await _text(client, tokens, within)).replace("\0", "")
-    return frozenset(tokens) - frozenset(await _tokens(client, plain, within, special=False))
+    body = {"content": plain, "add_special": False, "parse_special": False, "with_pieces": True}
+    cut = (await _post(client, "/tokenize", encode(body), within))["tokens"]
+    pieces = frozenset(item["id"] for item in cut if not isinstance(item["piece"], str))  # but bytes
+    return frozenset(item["id"] for item in cut) - pieces, pieces
 
 
-async def _tokens(client: EngineClient, text: str, within: float, special: bool = True) -> tuple[int, ...]:
-    body = {"content": text, "add_special": special, "parse_special": special}
+async def _tokens(client: EngineClient, text: str, within: float) -> tuple[int, ...]:
+    body = {"content": text, "add_special": True, "parse_special": True}
     return tuple((await _post(client, "/tokenize", encode(body), within))["tokens"])
 
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from freehold.errors import ContextLengthExceeded, EngineBadResponse, InvalidRequest
+from freehold.errors import InvalidRequest
 from freehold.protocol.plan import Chunk, Echo, Echoed, OpenAIJoiner, Plan, encode, together
 from freehold.protocol.requests.completion import CompletionRequest
 from freehold.protocol.requests.sampling import has_stops, sampling_fields, streaming
+from freehold.protocol.scoring import extended, no_scores
 from freehold.protocol.values import Target, Usage
-
-Scores = dict[str, list[Any]]
-
-_FORCE = 1e6  # above any logit
 
 
 def completion_plan(request: CompletionRequest, target: Target) -> Plan:
@@ -97,72 +93,6 @@ def _check_tokens(request: CompletionRequest, vocabulary: int) -> None:
                 )
 
 
-def score_bodies(tokens: Sequence[int], alone: Set[int], scores: int, context: int) -> Iterator[bytes]:
-    """The engine calls that score a prompt exactly, in their order: a grammar of token ids makes the engine generate the prompt
-    itself, token by token, and it reports each one's log-probability from the raw logits, which the grammar does not touch.
-
-    The tokens in `alone` are those that no grammar lets through, such as the one that ends a turn: each gets a call in which a
-    bias forces it; the engine finds what stands before it read.
-
-    Raises ContextLengthExceeded for a prompt of more tokens than `context`.
-    """
-    if len(tokens) > context:
-        raise ContextLengthExceeded(
-            f"This model's maximum context length is {context} tokens. However, your prompt has {len(tokens)} tokens.",
-            param="prompt",
-        )
-    start = 1
-    for apart, group in groupby(tokens[1:], lambda token: token in alone):
-        run = list(group)
-        for forced in [[token] for token in run] if apart else [run]:
-            constraint: dict[str, Any] = {"grammar": "root ::= " + " ".join(f"<[{token}]>" for token in forced)}
-            yield encode(
-                {
-                    "prompt": list(tokens[:start]),
-                    **({"logit_bias": [[forced[0], _FORCE]]} if apart else constraint),
-                    "n_predict": len(forced),
-                    "n_probs": max(1, scores),
-                    "temperature": 0,
-                    "cache_prompt": start > 1,
-                }
-            )
-            start += len(forced)
-
-
-def prompt_scores(texts: Mapping[int, str], tokens: Sequence[int], answers: Iterable[Mapping[str, Any]], scores: int) -> Scores:
-    """OpenAI's `logprobs` of a prompt from the answers to `score_bodies`. The first token follows nothing: it has no score.
-    `texts` are those of the first token and of tokens that the engine reports without one.
-
-    Raises EngineBadResponse when the engine did not generate the prompt.
-    """
-    items = [item for answer in answers for item in answer.get("completion_probabilities") or ()]
-    if [item.get("id") for item in items] != list(tokens[1:]):
-        raise EngineBadResponse("The model's engine could not score the prompt.")
-    table = _empty()
-    table["tokens"].append(texts[tokens[0]])
-    table["token_logprobs"].append(None)
-    table["top_logprobs"].append(None)
-    table["text_offset"].append(0)
-    told = ({**item, "token": item["token"] or texts.get(item["id"], "")} for item in items)
-    return _extended(table, told, scores, len(texts[tokens[0]]))
-
-
-def _empty() -> Scores:
-    return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-
-
-def _extended(table: Scores, items: Iterable[Mapping[str, Any]], scores: int, offset: int) -> Scores:
-    """Adds the engine's token items; `offset` is the number of characters before the first of them."""
-    for item in items:
-        table["tokens"].append(item["token"])
-        table["token_logprobs"].append(item["logprob"])
-        others = item.get("top_logprobs") or ()
-        table["top_logprobs"].append({other["token"]: other["logprob"] for other in others[:scores]} if scores else None)
-        table["text_offset"].append(offset)
-        offset += len(item["token"])
-    return table
-
-
 class CompletionJoiner(OpenAIJoiner):
     """One request's choices: with n choices a prompt, call k is choice k % n of prompt k // n."""
 
@@ -221,7 +151,7 @@ class CompletionJoiner(OpenAIJoiner):
             items = (choice.get("logprobs") or {}).get("content")
             logprobs = None
             if items and self._scores is not None:
-                logprobs = _extended(_empty(), items, self._scores, self._offsets[call])
+                logprobs = extended(no_scores(), items, self._scores, self._offsets[call])
             self._offsets[call] += len(choice["text"])
             yield self._chunk(call, choice["text"], logprobs, choice["finish_reason"])
 
@@ -234,8 +164,8 @@ class CompletionJoiner(OpenAIJoiner):
     def _logprobs(self, call: int, echo: Echoed, items: Iterable[Mapping[str, Any]] | None) -> dict[str, Any] | None:
         if self._scores is None:
             return None
-        table = {key: list(value) for key, value in echo.logprobs.items()} if echo.logprobs else _empty()
-        return _extended(table, items or (), self._scores, self._offsets[call])
+        table = {key: list(value) for key, value in echo.logprobs.items()} if echo.logprobs else no_scores()
+        return extended(table, items or (), self._scores, self._offsets[call])
 
     def _chunk(self, call: int, text: str, logprobs: Mapping[str, Any] | None, reason: str | None) -> Chunk:
         return {**self._head, "choices": [{"text": text, "index": call, "logprobs": logprobs, "finish_reason": reason}]}
