@@ -54,14 +54,15 @@ class Elsewhere:
         await finished(process, self._proven(client, task, within), within)
         return client
 
-    async def gone(self, client: RemoteClient, pause: Callable[[], float]) -> Ending:
-        """Returns when the engine has not answered several looks in a row, or does not have the model any more. `pause` is
-        the seconds between two looks; one comes sooner when a call met nobody."""
+    async def gone(self, client: RemoteClient, heartbeat: Callable[[], float], seldom: int = 1) -> Ending:
+        """Returns when the engine has not answered several looks in a row, or does not have the model any more. There are
+        `seldom` times `heartbeat` seconds between two looks, and one heartbeat after a miss; a look comes at once when a call
+        met nobody."""
         missed = 0
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause()):
+                async with asyncio.timeout(heartbeat() * (1 if missed else seldom)):
                     await client.doubt.wait()
             client.doubt.clear()
             began = loop.time()

@@ -269,7 +269,7 @@ class Unit:
         with self._serving_as(client):
             public = is_public(client.peer)
             log("external engine ready", level=30 if public else 20, model=self.deployment.name, at=remote.shown, public=public)
-            return await engine.gone(client, lambda: _SELDOM * self._limits.timeouts.heartbeat)
+            return await engine.gone(client, lambda: self._limits.timeouts.heartbeat, _SELDOM)
 
     async def _own(self, remote: Remote, engine: Elsewhere) -> Ending:
         """The life of one that the user's command starts."""
