@@ -25,9 +25,9 @@ from freehold.workers.transcription.vad import Samples
 _LEAST = int(0.8 * RATE)  # samples of the first attempt: with less, models guess
 _STEP = int(0.4 * RATE)  # samples more of each that follows: with less, two attempts make the same mistake
 _MOST = 8 * RATE  # samples of an attempt: what is before them is not recognised again
-_SHARE = 3  # an attempt is followed by twice its time without one
-_SLOW = 1.0  # seconds of an attempt that keeps others waiting too long ...
-_SLOW_SHARE = 20  # ... and is made more rarely
+_REST = 2  # times as long as an attempt works, none is made after it
+_SLOW = 1.0  # seconds of work that keep others waiting too long ...
+_SLOW_REST = 20  # ... and are followed by more rest
 
 
 @dataclass
@@ -94,16 +94,15 @@ class Interim:
             self._attempt.cancel()
 
     async def _try(self, listener: Listener, said: Open, window: _Window, samples: Samples) -> None:
-        began, agreed = time.monotonic(), self._agreed
+        agreed = self._agreed
         async with self._gate:
             closing = len(samples) > _MOST
             if closing:
                 samples = samples[: quietest(samples, 2 * RATE, len(samples) - 2 * RATE)]
             piece = Piece(0, len(samples) / RATE, 0, samples)
-            heard = self._recogniser.submit(piece, listener.asked, Urgency.SPEAKING)
-            text = joined((window.before, (await asyncio.wrap_future(heard)).text))
-        took = time.monotonic() - began
-        self._due = began + took * (_SHARE if took < _SLOW else _SLOW_SHARE)
+            segment, work = await asyncio.wrap_future(self._recogniser.attempt(piece, listener.asked))
+            text = joined((window.before, segment.text))
+        self._due = time.monotonic() + work * (_REST if work < _SLOW else _SLOW_REST)
         if closing:
             window.before, window.start = text, window.start + len(samples)
         if self._agreed is agreed and (new := agreed.hear(joined((*(each.result().text for each in said.pieces), text)))):

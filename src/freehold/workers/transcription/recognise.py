@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -32,6 +33,15 @@ class Recogniser:
         self, piece: Piece, asked: Asked = _ANYTHING, urgency: Urgency = Urgency.FILE
     ) -> concurrent.futures.Future[Segment]:
         return self.run(urgency, lambda: self._recognise(piece, asked))
+
+    def attempt(self, piece: Piece, asked: Asked) -> concurrent.futures.Future[tuple[Segment, float]]:
+        """Recognises what is still being said; with the seconds of a processor that it took."""
+
+        def work() -> tuple[Segment, float]:
+            began = time.thread_time()
+            return self._recognise(piece, asked), time.thread_time() - began
+
+        return self.run(Urgency.SPEAKING, work)
 
     def run(self, urgency: Urgency, work: Callable[[], T]) -> concurrent.futures.Future[T]:
         """On one of the threads."""
