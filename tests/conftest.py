@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from benchmarks.processes import fake_model as fake_model  # noqa: PLC0414 - the tests take it from here
@@ -26,6 +27,8 @@ from freehold.store.pull import pull
 from freehold.store.store import Store
 
 FREEHOLD = Path(sys.executable).parent / "freehold"
+hypothesis.settings.register_profile("suite", deadline=None)  # how fast an example is, a crowded machine decides
+hypothesis.settings.load_profile("suite")
 CACHE = Path.home() / ".cache" / "freehold"  # the starter models stay here between runs
 BUILD = os.environ.get("FREEHOLD_TEST_BUILD", "prebuilt")  # the engine build under test, where the data folder has it
 STARTERS = ("smollm2:135m", "all-minilm:22m")

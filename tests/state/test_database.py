@@ -194,6 +194,7 @@ async def test_a_database_that_does_not_open_is_told_without_its_address(tmp_pat
         assert "hunter2" not in caught.value.sentence
         assert caught.value.status == 503
         await state.close()
+    assert "cannot be reached" in caught.value.sentence  # the last one
 
 
 async def test_a_newer_database_is_left_alone(tmp_path):

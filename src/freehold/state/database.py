@@ -102,6 +102,9 @@ def _engine(url: URL) -> Engine:
         raise SettingsError("PostgreSQL needs its driver.", "Install it: pip install 'psycopg[binary]'") from None
 
 
+_KINDS = {"OperationalError": "it cannot be reached, or has ended the connection"}  # psycopg's own words name addresses
+
+
 def unavailable(error: Exception) -> StateUnavailable:
     """What a client is told: no address or path, and no statement, which holds what was said. The log has more."""
     cause = getattr(error, "orig", None) or error
@@ -109,7 +112,9 @@ def unavailable(error: Exception) -> StateUnavailable:
     if isinstance(cause, sqlite3.Error):
         reason = str(cause)
     else:
-        reason = (cause.strerror if isinstance(cause, OSError) else None) or type(cause).__name__
+        reason = (cause.strerror if isinstance(cause, OSError) else None) or _KINDS.get(
+            type(cause).__name__, type(cause).__name__
+        )
     if isinstance(cause, sqlite3.DatabaseError) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
         reason += " (restore its file from a copy, or move it away and start anew)"
     return StateUnavailable(
