@@ -77,7 +77,6 @@ LIBRARIES = (
     Library("pydantic-ai", "Pydantic AI", "pydantic-ai-slim", "current", "use_pydantic_ai.py"),
     Library("instructor", "Instructor", "instructor", "older", "use_instructor.py"),
     Library("haystack", "Haystack", "haystack-ai", "current", "use_haystack.py"),
-    Library("llm", "llm", "llm", "current", "use_llm.py"),
     Library("openai-npm", "openai", "openai", "npm", "openai.test.mjs"),
     Library("anthropic-npm", "anthropic", "@anthropic-ai/sdk", "npm", "anthropic.test.mjs"),
     Library("ollama-npm", "ollama", "ollama", "npm", "ollama.test.mjs"),

@@ -6,14 +6,19 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
+from openai.types.audio import TranscriptionStreamEvent
+from pydantic import TypeAdapter
 
 from freehold.store.pull import pull
 from freehold.store.store import Store
 from tests.conftest import Server
 from tests.speech import BECKETT, HEARS, TWO_CITIES, clip, word_errors
+
+EVENT: TypeAdapter[Any] = TypeAdapter(TranscriptionStreamEvent)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,8 @@ def test_verbose_json_has_segments_and_no_invented_statistics(client, two_cities
 
 def test_a_stream_says_piece_by_piece_what_its_end_says_whole(client, two_cities):
     events = list(client.audio.transcriptions.create(model="whisper-1", file=("a.wav", two_cities), stream=True))
+    for event in events:
+        EVENT.validate_python(event.to_dict(mode="json"))
     deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
     assert len(deltas) >= 4
     assert [event.type for event in events][len(deltas) :] == ["transcript.text.done"]

@@ -107,7 +107,7 @@ def _followed(response: Any, show: Callable[[_Heard], None]) -> Transcript:
             if event["type"] == "transcript.text.delta":
                 segments.append(Segment(event["delta"].strip(), float(event["start"]), float(event["end"])))
             elif event["type"] == "transcript.text.done":
-                return Transcript(segments, float(event["usage"]["seconds"]))
+                return Transcript(segments, float(event["duration"]))
         except (ValueError, LookupError, TypeError, AttributeError):
             raise ServerError("The server sent something that is no transcript.", "Is --url right?") from None
     raise ServerError("The answer broke off.", "Is the server still running?")

@@ -122,7 +122,8 @@ def delta(text: str, of: Segment, number: int) -> bytes:
 
 
 def done(text: str, seconds: float) -> bytes:
-    return sse.encode({"type": "transcript.text.done", "text": text, "usage": usage(seconds)})
+    """`duration` is Freehold's own: OpenAI's `usage` counts tokens in a stream, and these models have none."""
+    return sse.encode({"type": "transcript.text.done", "text": text, "duration": round(seconds, 3)})
 
 
 def usage(seconds: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 client = Anthropic(base_url=fh.ROOT, api_key="none", max_retries=0)
 SAY = [{"role": "user", "content": fh.COLOURS}]
-BRIEF = {"model": "claude-haiku-5-5", "max_tokens": 12}
+BRIEF = {"model": "claude-haiku-5-5", "max_tokens": 8}
 WEATHER = {"name": "get_weather", "description": "The weather in a city", "input_schema": fh.WEATHER}
 
 
@@ -44,11 +44,11 @@ def test_usage():
     with client.messages.stream(**BRIEF, messages=SAY) as stream:
         streamed = stream.get_final_message().usage
     assert streamed.input_tokens + streamed.cache_read_input_tokens == counted
-    assert 0 < streamed.output_tokens <= 12
+    assert 0 < streamed.output_tokens <= 8
 
 
 def test_tools():
-    ask = {**BRIEF, "max_tokens": 80, "tools": [WEATHER]}
+    ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER]}
     for choice in ({"type": "any"}, {"type": "tool", "name": "get_weather"}):
         answer = client.messages.create(**ask, messages=SAY, tool_choice=choice)
         assert answer.stop_reason == "tool_use"
@@ -59,7 +59,7 @@ def test_tools():
 
 
 def test_toolstream():
-    ask = {**BRIEF, "max_tokens": 80, "tools": [WEATHER], "tool_choice": {"type": "any"}}
+    ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER], "tool_choice": {"type": "any"}}
     with client.messages.stream(**ask, messages=SAY) as stream:
         pieces = [event.partial_json for event in stream if event.type == "input_json"]
         final = stream.get_final_message()
@@ -68,7 +68,7 @@ def test_toolstream():
 
 
 def test_schema():
-    answer = client.messages.parse(**{**BRIEF, "max_tokens": 80}, messages=SAY, output_format=Verdict)
+    answer = client.messages.parse(**{**BRIEF, "max_tokens": 60}, messages=SAY, output_format=Verdict)
     assert isinstance(answer.parsed_output, Verdict)
 
 

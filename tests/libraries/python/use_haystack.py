@@ -15,7 +15,7 @@ from haystack.utils import Secret
 from pydantic import BaseModel
 
 WHERE = {"api_key": Secret.from_token("none"), "api_base_url": fh.BASE_URL, "max_retries": 0}
-BRIEF = {"temperature": 0, "max_completion_tokens": 12}
+BRIEF = {"temperature": 0, "max_completion_tokens": 6}
 WEATHER = Tool("get_weather", "The weather", fh.WEATHER, lambda city: f"Rain in {city}")
 SAY = [ChatMessage.from_user(fh.COLOURS)]
 
@@ -49,7 +49,7 @@ def test_usage():
 
 
 def test_tools():
-    forced = generator(given={"max_completion_tokens": 80, "tool_choice": "required"}, tools=[WEATHER], tools_strict=True)
+    forced = generator(given={"max_completion_tokens": 60, "tool_choice": "required"}, tools=[WEATHER], tools_strict=True)
     reply = forced.run(SAY)["replies"][0]
     assert reply.tool_calls[0].arguments["city"] in {"Paris", "London"}
     result = ChatMessage.from_tool("rain", origin=reply.tool_calls[0])
@@ -58,13 +58,13 @@ def test_tools():
 
 
 def test_toolstream():
-    given = {"max_completion_tokens": 80, "tool_choice": "required"}
+    given = {"max_completion_tokens": 60, "tool_choice": "required"}
     reply = generator(given=given, tools=[WEATHER], streaming_callback=lambda chunk: None).run(SAY)["replies"][0]
     assert reply.tool_calls[0].arguments["city"] in {"Paris", "London"}
 
 
 def test_schema():
-    reply = generator(given={"max_completion_tokens": 80, "response_format": Verdict}).run(SAY)["replies"][0]
+    reply = generator(given={"max_completion_tokens": 60, "response_format": Verdict}).run(SAY)["replies"][0]
     assert Verdict.model_validate_json(reply.text)
 
 

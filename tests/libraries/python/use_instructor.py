@@ -13,17 +13,16 @@ from openai import OpenAI
 from pydantic import BaseModel, Field
 
 openai_client = OpenAI(base_url=fh.BASE_URL, api_key="none", max_retries=0)
-BRIEF = {"model": fh.CHAT, "temperature": 0, "max_tokens": 200, "max_retries": 0}
+BRIEF = {"model": fh.CHAT, "temperature": 0, "max_tokens": 100, "max_retries": 0}
 SAY = [{"role": "user", "content": "Jason is 25 years old, and red is his colour."}]
 
 
 class Person(BaseModel):
-    name: str = Field(max_length=20)
-    age: int = Field(ge=0, le=150)
+    age: int = Field(ge=0, le=99)
     colour: Literal["red", "green", "blue"]
 
 
-@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON_SCHEMA])
+@pytest.mark.parametrize("mode", [Mode.TOOLS, Mode.JSON_SCHEMA])
 def test_schema(mode):
     client = instructor.from_openai(openai_client, mode=mode)
     person, raw = client.chat.completions.create_with_completion(response_model=Person, messages=SAY, **BRIEF)
@@ -33,20 +32,8 @@ def test_schema(mode):
 
 def test_responses():
     client = instructor.from_openai(openai_client, mode=Mode.RESPONSES_TOOLS)
-    given = {"model": fh.CHAT, "max_output_tokens": 200, "max_retries": 0}
+    given = {"model": fh.CHAT, "max_output_tokens": 100, "max_retries": 0}
     assert isinstance(client.responses.create(response_model=Person, input=SAY, **given), Person)
-
-
-def test_toolstream():
-    client = instructor.from_openai(openai_client, mode=Mode.TOOLS)
-    *_, last = client.chat.completions.create_partial(response_model=Person, messages=SAY, **BRIEF)
-    assert Person.model_validate(last.model_dump())
-
-
-def test_tools():
-    client = instructor.from_openai(openai_client, mode=Mode.TOOLS)
-    people = list(client.chat.completions.create_iterable(response_model=Person, messages=SAY, **{**BRIEF, "max_tokens": 400}))
-    assert all(isinstance(person, Person) for person in people)
 
 
 def test_errors():

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 litellm.drop_params = True  # its own rules for Claude's names
 SAY = [{"role": "user", "content": fh.COLOURS}]
 OPENAI = {"api_base": fh.BASE_URL, "api_key": "none"}
-BRIEF = {"model": f"openai/{fh.CHAT}", **OPENAI, "temperature": 0, "max_tokens": 12}
+BRIEF = {"model": f"openai/{fh.CHAT}", **OPENAI, "temperature": 0, "max_tokens": 6}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "Weather", "parameters": fh.WEATHER}}
 
 
@@ -48,25 +48,25 @@ def test_stream():
 def test_usage():
     whole = litellm.completion(**BRIEF, messages=SAY).usage
     *_, last = litellm.completion(**BRIEF, messages=SAY, stream=True, stream_options={"include_usage": True})
-    assert last.usage.total_tokens == whole.total_tokens > 12
+    assert last.usage.total_tokens == whole.total_tokens > 6
 
 
 def test_tools():
-    ask = {**BRIEF, "max_tokens": 80, "tools": [WEATHER], "tool_choice": "required"}
+    ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER], "tool_choice": "required"}
     for where in ({}, {"model": "anthropic/claude-haiku-5-5", "api_base": fh.ROOT}):
         call = litellm.completion(**{**ask, **where}, messages=SAY).choices[0].message.tool_calls[0]
         assert json.loads(call.function.arguments)["city"] in {"Paris", "London"}
 
 
 def test_toolstream():
-    ask = {**BRIEF, "max_tokens": 80, "tools": [WEATHER], "tool_choice": "required"}
+    ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER], "tool_choice": "required"}
     chunks = list(litellm.completion(**ask, messages=SAY, stream=True))
     call = litellm.stream_chunk_builder(chunks).choices[0].message.tool_calls[0]
     assert json.loads(call.function.arguments)["city"] in {"Paris", "London"}
 
 
 def test_schema():
-    answer = litellm.completion(**{**BRIEF, "max_tokens": 80}, messages=SAY, response_format=Verdict)
+    answer = litellm.completion(**{**BRIEF, "max_tokens": 60}, messages=SAY, response_format=Verdict)
     assert Verdict.model_validate_json(answer.choices[0].message.content)
 
 

@@ -36,7 +36,7 @@ def chat(model: str = fh.CHAT, **options) -> OpenAILike:
     fields = {
         "is_chat_model": True,
         "is_function_calling_model": True,
-        "max_tokens": 12,
+        "max_tokens": 6,
         "temperature": 0,
         "context_window": 4096,
     }
@@ -48,7 +48,7 @@ def embedder() -> OpenAILikeEmbedding:
 
 
 def ollama(**options) -> Ollama:
-    fields = {"temperature": 0, "context_window": 4096, "additional_kwargs": {"num_predict": 12}}
+    fields = {"temperature": 0, "context_window": 4096, "additional_kwargs": {"num_predict": 6}}
     return Ollama(**{"model": fh.REAL_CHAT, "base_url": fh.ROOT, **fields, **options})
 
 
@@ -79,24 +79,24 @@ def test_usage():
 
 
 def test_tools():
-    answer = chat(max_tokens=80).chat_with_tools([LIGHT], user_msg=fh.COLOURS, tool_required=True)
+    answer = chat(max_tokens=60).chat_with_tools([LIGHT], user_msg=fh.COLOURS, tool_required=True)
     [call] = chat().get_tool_calls_from_response(answer)
     assert isinstance(call.tool_kwargs["on"], bool)
-    result = chat(max_tokens=80).predict_and_call([LIGHT], user_msg=fh.COLOURS, tool_required=True)
+    result = chat(max_tokens=60).predict_and_call([LIGHT], user_msg=fh.COLOURS, tool_required=True)
     assert result.response == "done"
 
 
 def test_toolstream():
-    *_, last = chat(max_tokens=80).stream_chat_with_tools([LIGHT], user_msg=fh.COLOURS, tool_required=True)
+    *_, last = chat(max_tokens=60).stream_chat_with_tools([LIGHT], user_msg=fh.COLOURS, tool_required=True)
     [call] = chat().get_tool_calls_from_response(last)
     assert isinstance(call.tool_kwargs["on"], bool)
 
 
 def test_schema():
     for llm in (
-        chat(max_tokens=80),
-        chat(max_tokens=80, should_use_structured_outputs=True),
-        ollama(additional_kwargs={"num_predict": 80}),
+        chat(max_tokens=60),
+        chat(max_tokens=60, should_use_structured_outputs=True),
+        ollama(additional_kwargs={"num_predict": 60}),
     ):
         assert isinstance(llm.as_structured_llm(Verdict).chat(SAY).raw, Verdict)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 client = Mistral(api_key="none", server_url=fh.ROOT)
 SAY = [{"role": "user", "content": fh.COLOURS}]
-BRIEF = {"model": fh.CHAT, "temperature": 0, "max_tokens": 12}
+BRIEF = {"model": fh.CHAT, "temperature": 0, "max_tokens": 6}
 CODE = {"model": "coder", "prompt": "def add(a, b):\n    ", "suffix": "\nprint(add(1, 2))", "max_tokens": 8, "temperature": 0}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "Weather", "parameters": fh.WEATHER}}
 
@@ -44,13 +44,13 @@ def test_usage():
 
 def test_tools():
     for choice in ("any", {"type": "function", "function": {"name": "get_weather"}}):
-        ask = {**BRIEF, "max_tokens": 80, "tools": [WEATHER], "tool_choice": choice}
+        ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER], "tool_choice": choice}
         message = client.chat.complete(**ask, messages=SAY).choices[0].message
         assert "city" in message.tool_calls[0].function.arguments
 
 
 def test_schema():
-    answer = client.chat.parse(Verdict, **{**BRIEF, "max_tokens": 80}, messages=SAY)
+    answer = client.chat.parse(Verdict, **{**BRIEF, "max_tokens": 60}, messages=SAY)
     assert isinstance(answer.choices[0].message.parsed, Verdict)
 
 

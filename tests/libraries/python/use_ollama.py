@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 client = ollama.Client(host=fh.ROOT)
 SAY = [{"role": "user", "content": fh.COLOURS}]
-BRIEF = {"model": fh.REAL_CHAT, "options": {"temperature": 0, "num_predict": 12}}
+BRIEF = {"model": fh.REAL_CHAT, "options": {"temperature": 0, "num_predict": 8}}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": fh.WEATHER}}
 CALLED = {"role": "assistant", "tool_calls": [{"function": {"name": "get_weather", "arguments": {"city": "Paris"}}}]}
 LIMITED = {"temperature": 0, "num_predict": 60}

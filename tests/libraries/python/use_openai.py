@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 client = OpenAI(base_url=fh.BASE_URL, api_key="none", max_retries=0)
 SAY = [{"role": "user", "content": fh.COLOURS}]
-BRIEF = {"model": fh.CHAT, "temperature": 0, "max_tokens": 12}
+BRIEF = {"model": fh.CHAT, "temperature": 0, "max_tokens": 8}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "strict": True, "parameters": fh.WEATHER}}
 
 
@@ -42,12 +42,12 @@ def test_stream():
 def test_usage():
     whole = client.chat.completions.create(**BRIEF, messages=SAY).usage
     *_, last = client.chat.completions.create(**BRIEF, messages=SAY, stream=True, stream_options={"include_usage": True})
-    assert whole.total_tokens == whole.prompt_tokens + whole.completion_tokens > 12
+    assert whole.total_tokens == whole.prompt_tokens + whole.completion_tokens > 8
     assert last.usage.total_tokens == whole.total_tokens
 
 
 def test_tools():
-    ask = {**BRIEF, "max_tokens": 80, "tools": [WEATHER]}
+    ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER]}
     for choice in ("required", {"type": "function", "function": {"name": "get_weather"}}):
         message = client.chat.completions.create(**ask, messages=SAY, tool_choice=choice).choices[0].message
         assert json.loads(message.tool_calls[0].function.arguments)["city"] in {"Paris", "London"}
@@ -57,7 +57,7 @@ def test_tools():
 
 
 def test_toolstream():
-    ask = {**BRIEF, "max_tokens": 80, "tools": [WEATHER], "tool_choice": "required"}
+    ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER], "tool_choice": "required"}
     with client.chat.completions.stream(**ask, messages=SAY) as stream:
         done = [event for event in stream if event.type == "tool_calls.function.arguments.done"]
     assert done[0].name == "get_weather"
@@ -65,9 +65,9 @@ def test_toolstream():
 
 
 def test_schema():
-    ask = {"model": fh.CHAT, "max_completion_tokens": 200, "messages": say("Is water wet? Answer as JSON.")}
+    ask = {"model": fh.CHAT, "max_completion_tokens": 100, "messages": say("Is water wet? Answer as JSON.")}
     assert isinstance(client.chat.completions.parse(**ask, response_format=Verdict).choices[0].message.parsed, Verdict)
-    response = client.responses.parse(model=fh.CHAT, input="Is water wet?", text_format=Verdict, max_output_tokens=200)
+    response = client.responses.parse(model=fh.CHAT, input="Is water wet?", text_format=Verdict, max_output_tokens=100)
     assert isinstance(response.output_parsed, Verdict)
 
 

@@ -46,7 +46,7 @@ def response_of(request: ResponsesRequest, target: Target, identity: str, create
         "top_p": _chosen(request, target, "top_p"),
         "truncation": request.truncation or "disabled",
         "usage": None,
-        "user": request.user,
+        **({"user": request.user} if request.user is not None else {}),  # deprecated, and never null
     }
 
 

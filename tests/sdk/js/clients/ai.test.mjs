@@ -17,7 +17,7 @@ const models = { chat: openai.chat(fh.chat), responses: openai.responses(fh.chat
 const brief = { prompt: fh.colours, maxOutputTokens: 16, maxRetries: 0 };
 const Verdict = z.object({ sure: z.boolean() });
 const tools = { switch_light: ai.tool({ description: "Switches the light", inputSchema: z.object({ on: z.boolean() }) }) };
-const forced = { ...brief, maxOutputTokens: 80, tools, toolChoice: "required" };
+const forced = { ...brief, maxOutputTokens: 60, tools, toolChoice: "required" };
 const each = async (check, names = Object.keys(models)) => {
   for (const name of names) await check(models[name], name);
 };
@@ -39,21 +39,22 @@ test("stream", () =>
 
 test("usage", () =>
   each(async (model, name) => {
-    const { usage } = await ai.generateText({ ...brief, model });
-    const streamed = await ai.streamText({ ...brief, model, ...quiet }).usage;
+    const usage = await ai.streamText({ ...brief, model, ...quiet }).usage;
     assert.ok(usage.inputTokens > 5 && usage.outputTokens > 0, name);
-    assert.equal(streamed.inputTokens, usage.inputTokens, name);
   }));
 
 test("tools", () =>
   each(async (model) => {
     const { toolCalls } = await ai.generateText({ ...forced, model });
     assert.equal(typeof toolCalls[0].input.on, "boolean");
-    const answering = { switch_light: { ...tools.switch_light, execute: async () => "done" } };
-    const choice = ({ stepNumber }) => ({ toolChoice: stepNumber ? "none" : "required" });
-    const { steps } = await ai.generateText({ ...forced, model, tools: answering, stopWhen: ai.stepCountIs(2), prepareStep: choice });
-    assert.equal(steps.length, 2);
   }));
+
+test("tools: their results are answered", async () => {
+  const answering = { switch_light: { ...tools.switch_light, execute: async () => "done" } };
+  const choice = ({ stepNumber }) => ({ toolChoice: stepNumber ? "none" : "required" });
+  const ask = { ...forced, model: models.chat, tools: answering, stopWhen: ai.stepCountIs(2), prepareStep: choice };
+  assert.equal((await ai.generateText(ask)).steps.length, 2);
+});
 
 test("toolstream", () =>
   each(async (model, name) => {
@@ -63,18 +64,17 @@ test("toolstream", () =>
 
 test("schema", () =>
   each(async (model, name) => {
-    const ask = { ...brief, model, maxOutputTokens: 80, output: ai.Output.object({ schema: Verdict }) };
-    assert.equal(typeof (await ai.generateText(ask)).output.sure, "boolean", name);
+    const ask = { ...brief, model, maxOutputTokens: 60, output: ai.Output.object({ schema: Verdict }) };
     assert.equal(typeof (await ai.streamText({ ...ask, ...quiet }).output).sure, "boolean", name);
   }));
 
 test("schema: together with tools", () =>
   each(async (model, name) => {
-    const ask = { ...brief, model, tools, maxOutputTokens: 80, output: ai.Output.object({ schema: Verdict }) };
+    const ask = { ...brief, model, tools, maxOutputTokens: 60, output: ai.Output.object({ schema: Verdict }) };
     const result = await ai.generateText(ask);
     if (result.finishReason === "tool-calls") assert.equal(typeof result.toolCalls[0].input.on, "boolean", name);
     else assert.equal(typeof result.output.sure, "boolean", name);
-  }, ["chat", "responses", "compatible"]));
+  }, ["chat", "responses"]));
 
 test("vision", () =>
   each(async (model, name) => {

@@ -6,9 +6,9 @@ import * as fh from "./freehold.mjs";
 
 const client = new Anthropic({ baseURL: fh.root, apiKey: "none", maxRetries: 0 });
 const say = (content) => [{ role: "user", content }];
-const brief = { model: "claude-haiku-4-5", max_tokens: 12, temperature: 0, messages: say(fh.colours) };
+const brief = { model: "claude-haiku-4-5", max_tokens: 8, temperature: 0, messages: say(fh.colours) };
 const tools = [{ name: "get_weather", description: "The weather", input_schema: fh.weather }];
-const forced = { ...brief, max_tokens: 80, tools, tool_choice: { type: "any" } };
+const forced = { ...brief, max_tokens: 60, tools, tool_choice: { type: "any" } };
 
 test("chat", async () => {
   const answer = await client.messages.create({ ...brief, system: "Be brief." });

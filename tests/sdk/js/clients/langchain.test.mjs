@@ -27,7 +27,7 @@ test("usage", async () => {
 });
 
 test("tools", async () => {
-  const answer = await chat({ maxTokens: 80 }).bindTools([light], { tool_choice: "required" }).invoke(fh.colours);
+  const answer = await chat({ maxTokens: 60 }).bindTools([light], { tool_choice: "required" }).invoke(fh.colours);
   const [call] = answer.tool_calls;
   assert.equal(typeof call.args.on, "boolean");
   const turns = [new HumanMessage(fh.colours), answer, new ToolMessage({ content: "done", tool_call_id: call.id })];
@@ -36,7 +36,7 @@ test("tools", async () => {
 
 test("schema", async () => {
   for (const method of ["jsonSchema", "functionCalling"]) {
-    const bound = chat({ maxTokens: 80 }).withStructuredOutput(z.object({ sure: z.boolean() }), { method });
+    const bound = chat({ maxTokens: 60 }).withStructuredOutput(z.object({ sure: z.boolean() }), { method });
     assert.equal(typeof (await bound.invoke(fh.colours)).sure, "boolean");
   }
 });

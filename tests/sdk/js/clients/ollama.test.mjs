@@ -6,7 +6,7 @@ import * as fh from "./freehold.mjs";
 
 const client = new Ollama({ host: fh.root });
 const say = (content) => [{ role: "user", content }];
-const brief = { model: fh.realChat, messages: say(fh.colours), options: { temperature: 0, num_predict: 12 } };
+const brief = { model: fh.realChat, messages: say(fh.colours), options: { temperature: 0, num_predict: 8 } };
 
 test("chat", async () => {
   assert.ok((await client.chat(brief)).message.content.trim());

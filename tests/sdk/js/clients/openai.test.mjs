@@ -9,9 +9,9 @@ import * as fh from "./freehold.mjs";
 
 const client = new OpenAI({ baseURL: fh.baseURL, apiKey: "none", maxRetries: 0 });
 const say = (content) => [{ role: "user", content }];
-const brief = { model: fh.chat, temperature: 0, max_tokens: 12, messages: say(fh.colours) };
+const brief = { model: fh.chat, temperature: 0, max_tokens: 8, messages: say(fh.colours) };
 const tools = [{ type: "function", function: { name: "get_weather", strict: true, parameters: fh.weather } }];
-const forced = { ...brief, max_tokens: 80, tools, tool_choice: "required" };
+const forced = { ...brief, max_tokens: 60, tools, tool_choice: "required" };
 const Verdict = z.object({ answer: z.enum(["yes", "no"]), sure: z.boolean() });
 
 test("chat", async () => {
@@ -46,9 +46,9 @@ test("toolstream", async () => {
 });
 
 test("schema", async () => {
-  const answer = await client.chat.completions.parse({ ...brief, max_tokens: 200, response_format: zodResponseFormat(Verdict, "verdict") });
+  const answer = await client.chat.completions.parse({ ...brief, max_tokens: 100, response_format: zodResponseFormat(Verdict, "verdict") });
   assert.equal(typeof answer.choices[0].message.parsed.sure, "boolean");
-  const response = await client.responses.parse({ model: fh.chat, input: fh.colours, max_output_tokens: 200, text: { format: zodTextFormat(Verdict, "verdict") } });
+  const response = await client.responses.parse({ model: fh.chat, input: fh.colours, max_output_tokens: 100, text: { format: zodTextFormat(Verdict, "verdict") } });
   assert.equal(typeof response.output_parsed.sure, "boolean");
 });
 
