@@ -374,3 +374,18 @@ def test_a_picture_is_checked_before_any_model_sees_it(fake):
         ask(fake, model="fake", messages=image({"type": "base64", "media_type": "image/png", "data": data}))
     with pytest.raises(anthropic.BadRequestError):
         ask(fake, model="fake", messages=image({"type": "url", "url": "http://example.com/x.png"}))
+
+
+def test_the_sdks_tool_runner_goes_on_by_itself_where_no_conversation_is_held(client):
+    @anthropic.beta_tool
+    def switch_light(on: bool) -> str:
+        """Switches a light."""
+        return f"It is {on}."
+
+    runner = client.beta.messages.tool_runner(
+        model=CLAUDE, max_tokens=60, messages=COLOURS, tools=[switch_light], tool_choice={"type": "any"}, max_iterations=2
+    )
+    assert [message.stop_reason for message in runner] == ["tool_use", "tool_use"]
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        client.messages.create(model=CLAUDE, max_tokens=9, messages=COLOURS, extra_body={"thread": {"type": "create"}})
+    assert caught.value.body["error"]["details"]["error_code"] == "thread_unsupported_request"

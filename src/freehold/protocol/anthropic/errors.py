@@ -19,6 +19,8 @@ _TYPES: Mapping[int, str] = MappingProxyType(
         504: "timeout_error",
     }
 )
+# What Anthropic's clients go by to send a request anew without it.
+_THREAD: Mapping[str, Any] = MappingProxyType({"error_code": "thread_unsupported_request", "unsupported": ["thread"]})
 
 
 def envelope(error: FreeholdError, identity: str) -> dict[str, Any]:
@@ -29,4 +31,5 @@ def envelope(error: FreeholdError, identity: str) -> dict[str, Any]:
 def error_event(error: FreeholdError) -> dict[str, Any]:
     """The event that ends a stream which has begun."""
     kind = _TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": error.sentence}}
+    details = {"details": dict(_THREAD)} if error.status == 400 and error.param == "thread" else {}
+    return {"type": "error", "error": {"type": kind, "message": error.sentence, **details}}

@@ -325,6 +325,9 @@ class MessagesRequest(PromptRequest):
     metadata: Annotated[Metadata | None, Honoured("`user_id` takes turns with the other users of its address")] = None
     service_tier: Annotated[Literal["auto", "standard_only"] | None, Accepted("there is one tier here")] = None
     container: Annotated[Any, Refused("This server has no containers; leave it out.")] = None
+    thread: Annotated[
+        Any, Refused("Conversations are not held here; send the whole of it, without 'thread', as the SDK does when told so.")
+    ] = None
     inference_geo: Annotated[Any, Refused("Everything runs on this server; leave it out.")] = None
 
     @property
