@@ -265,13 +265,16 @@ async def test_a_session_may_only_transcribe(voiced: Server, say: Say) -> None:
     async with talking(voiced, openai.omit, extra_query={"intent": "transcription"}) as talk:  # type: ignore[arg-type]
         assert talk.events[0]["session"]["type"] == "transcription"
         first = asyncio.create_task(talk.until("conversation.item.input_audio_transcription.delta"))
-        for start in range(0, len(say(QUESTION)), 4_800):  # at the pace of speech: its first words come while it goes on
-            await talk.hear(say(QUESTION)[start : start + 4_800])
+        speech, sent = say(QUESTION)[:-38_400], 0
+        while not first.done():  # over and over, at the pace of speech: its first words come while it goes on
+            await talk.hear(speech[sent : sent + 4_800])
+            sent = (sent + 4_800) % len(speech)
             await asyncio.wait({first}, timeout=0.1)
+        await talk.hear(speech[sent:] + bytes(48_000))
         assert (await first)["item_id"] == next(event for event in talk.events if "speech_started" in event["type"])["item_id"]
         assert not any("speech_stopped" in event["type"] for event in talk.events)
         heard = await talk.until("conversation.item.input_audio_transcription.completed")
-        assert word_errors(QUESTION, heard["transcript"]) <= 0.2
+        assert QUESTION.rpartition(" ")[2].lower() in heard["transcript"].lower()
         deltas = [event["delta"] for event in talk.events if event["type"].endswith("transcription.delta")]
         assert word_errors(heard["transcript"], "".join(deltas)) <= 0.5
         await talk.send("response.create")
