@@ -91,6 +91,7 @@ def _environment(server: Server, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "FREEHOLD_ROOT": server.root,
         "FREEHOLD_CLIP": str(clip("beckett.wav")),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # libraries bring some, which take as long to load as the libraries
         "LITELLM_LOCAL_MODEL_COST_MAP": "true",  # it asks GitHub otherwise
         "HAYSTACK_TELEMETRY_ENABLED": "false",
     }
