@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {
-    "settings.md": "freehold.settings",
+    "settings.md": "freehold.settings.page",
     "parameters.md": "freehold.protocol.reference",
     "cli.md": "freehold.cli.reference",
     "catalogue.md": "freehold.store.catalogue.page",

@@ -13,7 +13,7 @@ import pytest
 
 from freehold.cli.main import COMMANDS, cli
 from freehold.gateway.app import ROUTES
-from freehold.settings import _environment_name, _keys
+from freehold.settings.sources import environment_name, keys
 from tests.cli.parts import run
 from tests.conftest import STARTERS, Server
 from tests.store.parts import write_gguf
@@ -57,9 +57,9 @@ def test_there_are_commands_to_check() -> None:
 
 
 def test_every_setting_and_variable_that_is_named_exists() -> None:
-    keys = {key for key, _ in _keys()}
-    sections = {key.partition(".")[0] for key in keys if "." in key}
-    variables = {_environment_name(key) for key in keys} | {
+    known = {key for key, _ in keys()}
+    sections = {key.partition(".")[0] for key in known if "." in key}
+    variables = {environment_name(key) for key in known} | {
         "FREEHOLD_CONFIG",
         "FREEHOLD_URL",
         "FREEHOLD_DEBUG",
@@ -69,7 +69,7 @@ def test_every_setting_and_variable_that_is_named_exists() -> None:
         for text in code(page):
             assert set(re.findall(r"FREEHOLD_[A-Z_]+", text)) <= variables, (page.name, text)
             if re.fullmatch(r"[a-z]+\.[a-z_]+", text) and text.partition(".")[0] in sections:
-                assert text in keys, (page.name, text)
+                assert text in known, (page.name, text)
 
 
 def test_every_link_leads_somewhere() -> None:

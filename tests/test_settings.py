@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from freehold.errors import SettingsError
-from freehold.settings import Settings, load
+from freehold.settings import load
+from freehold.settings.sources import keys
 
 
 def file(tmp_path: Path, text: str) -> Path:
@@ -86,8 +87,6 @@ def test_a_home_folder_is_understood() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    from freehold.settings import _keys
-
-    for key, field in _keys(Settings):
+    for key, field in keys():
         assert field.description, key
         assert field.description.endswith("."), key

@@ -1,23 +1,13 @@
-"""One typed tree of settings: default < freehold.toml < environment FREEHOLD_* < flag.
-
-A value that does not fit is refused with its key, the value and where it came from. The environment's name of a key is
-FREEHOLD_ and the path in capitals: `port` is FREEHOLD_PORT, `queue.size` is FREEHOLD_QUEUE_SIZE; tables and lists are
-given there as JSON.
-"""
+"""The tree of settings: every key with its type, its default and what it means."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from freehold.aliases import BUILT_IN, RERANK_DEFAULT, is_name
 from freehold.errors import SettingsError
@@ -30,11 +20,11 @@ Size = Annotated[int, BeforeValidator(bytes_in), Field(ge=0, le=2**60)]
 Stayed = Annotated[float, BeforeValidator(seconds_in), Field(ge=-1, le=10**9)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     max_connections: int = Field(
         16_384,
         ge=1,
@@ -48,12 +38,12 @@ class HttpSettings(_Section):
     keep_alive: Seconds = Field(75.0, description="Seconds a connection may stay open between two requests.")
 
 
-class QueueSettings(_Section):
+class QueueSettings(Section):
     size: int = Field(64, ge=0, le=100_000, description="Requests that may wait for one model; one more is answered 429.")
     timeout: Seconds = Field(60.0, description="Seconds a request may wait for its turn, loading included; then 503.")
 
 
-class EngineSettings(_Section):
+class EngineSettings(Section):
     slots: int = Field(
         0, ge=0, le=256, description="Requests a model serves at the same time; 0 lets the plan choose by memory and cores."
     )
@@ -89,7 +79,7 @@ class EngineSettings(_Section):
     )
 
 
-class MemorySettings(_Section):
+class MemorySettings(Section):
     budget: Size | Literal["auto"] = Field(
         "auto",
         description='Host memory for all models together, such as "12 GiB"; `auto` is what is available when the '
@@ -130,7 +120,7 @@ class ModelSettings(ExternalSettings):
     )
 
 
-class ImageSettings(_Section):
+class ImageSettings(Section):
     count: int = Field(16, ge=1, le=1024, description="Images that a request may have.")
     bytes: int = Field(10 * 2**20, ge=1024, description="Largest image file, in bytes.")
     pixels: int = Field(25_000_000, ge=1, description="Most pixels of an image, width times height.")
@@ -143,12 +133,12 @@ class ImageSettings(_Section):
     fetch_timeout: Seconds = Field(10.0, description="Seconds in which all images of a request must have been fetched.")
 
 
-class SpeechSettings(_Section):
+class SpeechSettings(Section):
     characters: int = Field(100_000, ge=1, le=10_000_000, description="Characters of a text that is to be spoken, at most.")
     hours: float = Field(8.0, gt=0, le=1000, description="Hours of an audio that is to be transcribed, at most.")
 
 
-class SourceSettings(_Section):
+class SourceSettings(Section):
     ollama_registry: str = Field(
         "https://registry.ollama.ai", pattern="^https?://", description="Registry of `ollama:` names, or a mirror of it."
     )
@@ -157,7 +147,7 @@ class SourceSettings(_Section):
     )
 
 
-class StateSettings(_Section):
+class StateSettings(Section):
     url: SecretStr | None = Field(
         None,
         description="Database of stored responses, conversations and completions: `sqlite:///PATH` or `postgresql://…`; "
@@ -168,12 +158,12 @@ class StateSettings(_Section):
     )
 
 
-class RealtimeSettings(_Section):
+class RealtimeSettings(Section):
     sessions: int = Field(32, ge=0, le=10_000, description="Realtime sessions at a time; one more is answered 429.")
     duration: Seconds = Field(3600.0, description="Seconds that a realtime session may last.")
 
 
-class TimeoutSettings(_Section):
+class TimeoutSettings(Section):
     load: Seconds = Field(
         300.0, description="Seconds a model may take to load; on a CPU at most 30, and one more for each 20 MB of its weights."
     )
@@ -186,7 +176,7 @@ class TimeoutSettings(_Section):
     drain: Seconds = Field(30.0, description="Seconds that running requests get to finish when the server stops.")
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     crash_budget: int = Field(
         5, ge=1, le=1000, description="Times a worker may end within `worker.crash_window`; then its model has failed."
     )
@@ -203,7 +193,7 @@ class WorkerSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; any but loopback needs an API key.")
     port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     ollama_port: int = Field(
@@ -211,7 +201,7 @@ class Settings(_Section):
     )
     api_key: SecretStr | None = Field(None, description="Key that clients must send as a bearer token.")
     data_dir: Path = Field(
-        default_factory=lambda: _users_folder(platformdirs.user_data_dir), description="Folder of models and state."
+        default_factory=lambda: users_folder(platformdirs.user_data_dir), description="Folder of models and state."
     )
     default_chat: str = Field("smollm2:135m", description="Model that OpenAI's chat names resolve to.")
     default_embedding: str = Field("all-minilm:22m", description="Model that OpenAI's embedding names resolve to.")
@@ -293,37 +283,6 @@ class Settings(_Section):
         return named | {RERANK_DEFAULT: self.default_rerank or self.default_embedding}
 
 
-@dataclass(frozen=True)
-class _Given:
-    value: Any
-    source: str
-
-
-def load(config: Path | None = None, flags: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None) -> Settings:
-    """Settings from all sources. `flags` maps dotted keys to values; a None is a flag that was not given.
-
-    Raises SettingsError naming key, value and source, or the file that does not parse.
-    """
-    env = os.environ if env is None else env
-    given: dict[str, _Given] = {}
-    for source in (_from_file(config, env), _from_environment(env), _from_flags(flags or {})):
-        given.update(source)
-    tree: dict[str, Any] = {}
-    for key, item in given.items():
-        node = tree
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = item.value
-    if isinstance(tree.get("aliases"), dict):
-        tree["aliases"] = {name: target for name, target in {**BUILT_IN, **tree["aliases"]}.items() if target != ""}
-    try:
-        settings = Settings.model_validate(tree)
-    except ValidationError as error:
-        raise _explained(error, given) from None
-    return settings.model_copy(update={"data_dir": _absolute(settings.data_dir)})
-
-
 def home() -> Path:
     """The user's home folder; one that does not exist for a user without any, such as a container's."""
     try:
@@ -332,136 +291,9 @@ def home() -> Path:
         return Path("/nonexistent")
 
 
-def _users_folder(kind: Callable[[str], str]) -> Path:
+def users_folder(kind: Callable[[str], str]) -> Path:
     """A folder of this user, by `platformdirs`. Raises SettingsError for a user without a home folder."""
     try:
         return Path(kind("freehold"))
     except RuntimeError:
         raise SettingsError("This user has no home folder.", "Set HOME, or FREEHOLD_DATA_DIR to a folder.") from None
-
-
-def _absolute(folder: Path) -> Path:
-    try:
-        return folder.expanduser().absolute()
-    except RuntimeError:
-        raise SettingsError(f"There is no user whose folder could be meant by {folder}.", "Write it without the ~.") from None
-
-
-def config_path(config: Path | None, env: Mapping[str, str]) -> Path | None:
-    """The configuration file in force: as asked for, else ./freehold.toml, else the user's own, else none."""
-    asked = config or (Path(env["FREEHOLD_CONFIG"]) if env.get("FREEHOLD_CONFIG") else None)
-    if asked is not None:
-        if not asked.is_file():
-            raise SettingsError(f"The configuration file {asked} does not exist.", "Create it, or leave --config out.")
-        return asked
-    usual = [Path("freehold.toml")]
-    with contextlib.suppress(SettingsError):
-        usual.append(_users_folder(platformdirs.user_config_dir) / "freehold.toml")
-    return next((path for path in usual if path.is_file()), None)
-
-
-def _keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name, field
-
-
-def _environment_name(key: str) -> str:
-    return "FREEHOLD_" + key.upper().replace(".", "_")
-
-
-def _from_file(config: Path | None, env: Mapping[str, str]) -> dict[str, _Given]:
-    path = config_path(config, env)
-    if path is None:
-        return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}.", "Correct that line.") from None
-    except RecursionError:
-        raise SettingsError(f"{path} is nested too deeply.", "No setting is nested more than three times.") from None
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
-    found: dict[str, _Given] = {}
-    sections = {name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)}
-    sections = {n for n in sections if issubclass(Settings.model_fields[n].annotation, _Section)}  # type: ignore[arg-type]
-    for name, value in table.items():
-        if name in sections and isinstance(value, dict):
-            found.update({f"{name}.{leaf}": _Given(item, str(path)) for leaf, item in value.items()})
-        else:
-            found[name] = _Given(value, str(path))
-    return found
-
-
-def _from_environment(env: Mapping[str, str]) -> dict[str, _Given]:
-    found = {}
-    for key, field in _keys():
-        name = _environment_name(key)
-        if env.get(name, "") == "":
-            continue
-        value: Any = env[name]
-        if str(field.annotation).startswith(("dict", "tuple")):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                raise SettingsError(f"{name}={value[:200]!r} is not JSON.", f"{key} is a table or a list.") from None
-        found[key] = _Given(value, f"the environment's {name}")
-    return found
-
-
-def _from_flags(flags: Mapping[str, Any]) -> dict[str, _Given]:
-    return {
-        key: _Given(value, f"--{key.rpartition('.')[2].replace('_', '-')}") for key, value in flags.items() if value is not None
-    }
-
-
-def _explained(error: ValidationError, given: Mapping[str, _Given]) -> SettingsError:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    item = given.get(key) or given.get(key.rpartition(".")[0])
-    source = f", from {item.source}" if item else ""
-    if first["type"] == "extra_forbidden":
-        return SettingsError(f"There is no setting {key!r}{source}.", "docs/settings.md lists them all.")
-    why = first["msg"].removeprefix("Value error, ")
-    return SettingsError(
-        f"The setting {key}{_shown(key, first['input'])}{source} is not valid: {why[:1].lower()}{why[1:]}.",
-        "docs/settings.md tells more.",
-    )
-
-
-def _shown(key: str, value: Any) -> str:
-    """What is wrong, without what could be a key: one may stand in an address, or anywhere in a whole table."""
-    if isinstance(value, Mapping | list | tuple):
-        return ""
-    return " = ***" if key.rpartition(".")[2] in ("api_key", "url") or ".env." in key else f" = {value!r}"
-
-
-def markdown() -> str:
-    """The page docs/settings.md, rendered from the tree itself."""
-    rows = [
-        "# Settings",
-        "",
-        "Every setting, its default and its name in the environment. A flag wins over the environment, the environment over",
-        "the configuration file (`--config FILE`, `FREEHOLD_CONFIG`, `./freehold.toml`, or `freehold/freehold.toml` in the",
-        "user's configuration folder), and that over the default. In the file, a key with a dot stands in a table:",
-        "`queue.size` is `size` under `[queue]`.",
-        "",
-        "| setting | default | environment | meaning |",
-        "|---|---|---|---|",
-    ]
-    for key, field in _keys():
-        match key:
-            case "data_dir":
-                default = "the user's data folder"
-            case "aliases":
-                default = "OpenAI's and Anthropic's names, below"
-            case _:
-                default = f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`"
-        rows.append(f"| `{key}` | {default} | `{_environment_name(key)}` | {field.description} |")
-    for kind in dict.fromkeys(BUILT_IN.values()):
-        names = ", ".join(f"`{name}`" for name, target in BUILT_IN.items() if target == kind)
-        rows += ["", f"Built-in aliases of the default {kind[1:]} model: {names}."]
-    rows.append("")
-    return "\n".join(rows)
