@@ -30,6 +30,7 @@ from tests.images.pictograms import tensors, write
 from tests.images.serving import ENV
 from tests.images.test_worker import mask
 
+CANVAS_ALONE = ("canvas.", "code.", "words.", "sentences.", "nothing", "plain.", "around.", "more.", "fine.", "edge.")
 OPTIONS = {"size": 128, "steps": 4}
 
 
@@ -130,6 +131,19 @@ def test_edits_and_variations_start_from_the_picture(worker: Worker) -> None:
         assert len(set(made)) == 3, path
 
 
+def test_a_model_without_blocks_draws_from_words_and_into_holes_alone(encoder: Path, tmp_path: Path) -> None:
+    bare = {name: value for name, value in tensors().items() if name.startswith(CANVAS_ALONE)}
+    with running(deployment(write(tmp_path / "bare.safetensors", bare), encoder)) as worker:
+        first, other = (worker.generate(seed=seed)[1] for seed in (1, 2))
+        assert data_of(first) == data_of(other)
+        assert data_of(first) != data_of(worker.generate(prompt="a house")[1])
+        files = {"image": png(photo())}
+        for path in ("/v1/images/edits", "/v1/images/variations"):
+            status, answer = worker.form(path, files)
+            assert (status, answer["error"]["code"]) == (400, "unsupported_model")
+        assert worker.form("/v1/images/edits", files | {"mask": png(mask())})[0] == 200
+
+
 class _Sure:
     """A network that foresees the same picture whatever it is shown, and remembers when it was asked."""
 
@@ -167,6 +181,7 @@ def test_the_way_ends_at_what_is_foreseen_and_keeps_what_is_kept() -> None:
         ({"size": "4096x64"}, "size"),
         ({"prompt": "word " * 600}, "prompt"),
         ({"negative_prompt": "word " * 600}, "negative_prompt"),
+        ({"negative_prompt": "fog", "guidance_scale": 1.0}, "negative_prompt"),
     ],
 )
 def test_what_it_cannot_do_is_refused_by_name(worker: Worker, fields: dict[str, Any], param: str) -> None:

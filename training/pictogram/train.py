@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 import sources
 from compose import Code
-from data import Rows, Text
+from data import SHARES, Rows, Text
 from model import Drawer
 
 FOLDER = sources.HOME / "flow"
@@ -121,7 +121,7 @@ def taught_canvas(model: Drawer, rows: Rows, text: Text, steps: int) -> None:
             group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * min(1.0, (steps - step) / (0.3 * steps))
         optimiser.step()
         if step % 100 == 0:
-            if step % 1000 == 0:
+            if step % 500 == 0:
                 torch.save(model.canvas.state_dict(), FOLDER / "canvas.pt")
             print("canvas", step, round(loss.item(), 4), flush=True)
 
@@ -192,6 +192,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--steps", type=int, default=0, help="where to end; 0: never")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shares", choices=SHARES, default="names", help="how often each kind of picture is drawn")
+    parser.add_argument("--canvas", type=Path, help="a canvas to go on with, in place of one at random")
     parser.add_argument("--canvas-steps", type=int, default=2000)
     parser.add_argument("--show-every", type=int, default=500)
     options = parser.parse_args()
@@ -199,11 +201,14 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     PIDFILE.write_text(str(os.getpid()))
     text, code = Text(), Code.load()
-    rows, training = Rows(text), Training(options)
+    rows, training = Rows(text, SHARES[options.shares]), Training(options)
     if not training.step:
         for name, value in zip(("halved", "turned", "empty"), code.changes(), strict=True):
             getattr(training.model.canvas, name).copy_(torch.from_numpy(value))
+        if options.canvas:
+            training.model.canvas.load_state_dict(torch.load(options.canvas))
         taught_canvas(training.model, rows, text, options.canvas_steps)
+        torch.save(training.model.canvas.state_dict(), FOLDER / "canvas.pt")
         with torch.no_grad():
             foreseen = training.model.first(*text.of([c for c in WATCHED if c in text.captions]))
         sheet(code.decode(foreseen.numpy()), 8).save(FOLDER / "canvas.png")

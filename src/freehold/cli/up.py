@@ -122,6 +122,7 @@ async def _start_models(services: Services, base: str) -> None:
             await _start_here(services, [name for name in wanted if name not in external], progress)
         _say(_welcome(services, base))
         await _pull_later(services, settings.default_transcription)
+        await _pull_later(services, await asyncio.to_thread(_drawing_model, services))
         await asyncio.gather(*looking)
     finally:
         for task in looking:
@@ -180,6 +181,15 @@ async def _pull_later(services: Services, name: str) -> None:
             await _follow(services, services.pulls.begin(name), name, progress)
         except FreeholdError as error:
             _warn(f"{name} is not available: {error}")
+
+
+def _drawing_model(services: Services) -> str:
+    """The drawing model that comes with Freehold, where nobody chose another and nothing must be fetched for it; else ""."""
+    from freehold.store.sources.shipped import PICTOGRAM, TEXT_MODEL
+
+    store, wanted = services.store, services.settings.default_image
+    there = any(manifest.task == "image" for manifest in store.list())
+    return PICTOGRAM if not there and wanted in ("", PICTOGRAM) and store.has(TEXT_MODEL) else ""
 
 
 def _install_bundled(services: Services) -> None:

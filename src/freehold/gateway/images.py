@@ -99,8 +99,8 @@ def _newest(services: Services) -> Entry:
     found = [manifest for manifest in services.store.list() if manifest.task == "image"]
     if not found:
         raise Unavailable(
-            "No image model is installed. Install the engine that draws and a model, and ask again: "
-            "freehold engine install diffusers, then freehold pull sd1.5",
+            "No image model is installed. The one that comes along draws pictograms: freehold pull pictogram. For pictures of "
+            "any kind: freehold engine install diffusers, then freehold pull sd1.5",
             retry_after=None,
             code="no_image_model",
         )

@@ -22,7 +22,8 @@ _UNETS = "unet"
 
 @dataclass(frozen=True)
 class Outlook:
-    """`known` are the paces that were measured, newest last; `denoiser` is None where nothing is known of it."""
+    """`known` are the paces that were measured, newest last; `denoiser` is None where nothing is known of it;
+    `one_size` says that each picture is drawn in the usual size, and then enlarged."""
 
     side: int
     steps: int
@@ -30,13 +31,14 @@ class Outlook:
     denoiser: Denoiser | None
     gpu: bool
     cores: int
+    one_size: bool = False
 
     def estimate(self, value: Drawing | None = None) -> Estimate | None:
         """For one request, all of its pictures, or for one picture as the model usually draws it."""
         order = value.order() if value is not None else {}
         width, height = map(int, order["size"].split("x")) if order.get("size", "auto") != "auto" else (self.side, self.side)
         steps = order.get("steps") or self._steps(order.get("quality", "medium"))
-        pixels, count = width * height, order.get("n", 1)
+        pixels, count = self.side**2 if self.one_size else width * height, order.get("n", 1)
         found = estimate(list(self.known), pixels, steps)
         if found is None and self.denoiser is not None:
             found = first_estimate(self.denoiser, pixels, steps, self.gpu, self.cores)
@@ -65,6 +67,7 @@ def outlook(services: Services, entry: Entry) -> Outlook:
         denoiser=_denoiser(options),
         gpu=any(share.device != HOST for share in plan.memory),
         cores=plan.knobs.threads,
+        one_size=bool(options.get("one_size", False)),
     )
 
 

@@ -24,6 +24,7 @@ from freehold.store.sources.file import FromFile
 from freehold.store.sources.folder import FromFolder
 from freehold.store.sources.listed import of_entry
 from freehold.store.sources.ollama import FromOllama
+from freehold.store.sources.shipped import PICTOGRAM, FromFreehold
 from freehold.store.sources.url import FromAddress
 from freehold.store.staged import Source
 from freehold.store.starter import STARTERS
@@ -65,6 +66,10 @@ def _prefixed(kind: str, rest: str, digest: str | None, registry: str) -> Source
 def _named(reference: str, digest: str | None, data_dir: Path | None) -> Source:
     if reference == bundled.ESPEAK:
         return bundled.FromInstall()
+    if reference == PICTOGRAM:
+        if digest:
+            raise StoreError("The digest of the drawing model that comes with Freehold is pinned.", "Leave --sha256 out.")
+        return FromFreehold()
     if reference in STARTERS:
         if digest:
             raise StoreError("The digests of starter models are pinned.", "Leave --sha256 out.")
@@ -72,7 +77,9 @@ def _named(reference: str, digest: str | None, data_dir: Path | None) -> Source:
     known = catalogue.load(data_dir)
     if (entry := known.find(reference)) is not None:
         return of_entry(entry, digest)
-    near = difflib.get_close_matches(reference, [*STARTERS, bundled.ESPEAK], n=1, cutoff=0.4) or known.near(reference)
+    near = difflib.get_close_matches(reference, [*STARTERS, bundled.ESPEAK, PICTOGRAM], n=1, cutoff=0.4) or known.near(
+        reference
+    )
     hint = f"Did you mean {', '.join(near)}? " if near else ""
     raise StoreError(
         f"There is no model {reference[:80]!a}.", f"{hint}`freehold models` lists the catalogue. Also taken: {_KINDS}"

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -60,6 +60,9 @@ class Pictograms:
 
     def job(self, asked: Asked) -> Job:
         _check(asked)
+        if asked.images and asked.mask is None and not self._network.refines:
+            message = "This model draws from words, or into the hole of a mask; it does not start from a picture."
+            raise Refused(message, param="model", code="unsupported_model")
         told, tokens, guidance = self._told(asked)
         size = _size(asked)
         course, finish = self._course(asked, guidance, size)
@@ -83,10 +86,15 @@ class Pictograms:
             image = self._picture(job, sampled(self._network, job.told, seed, job.course, after))
             return Drawn(encoded(image, asked.form, asked.compression), seed, *image.size)
 
-        drawn = list(self._cores.map(one, seeds))
-        if len(ends) > 1 and len(seeds) == 1 and not due:
-            each = (ends[-1] - ends[0]) / (len(ends) - 1)
-            rest = time.monotonic() - began - each * len(ends)
+        if self._network.refines:
+            drawn = list(self._cores.map(one, seeds))
+        else:  # the same picture whatever the seed
+            first = one(seeds[0])
+            drawn = [replace(first, seed=seed) for seed in seeds]
+        if len(seeds) == 1 and not due:
+            took = time.monotonic() - began
+            each = (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else took
+            rest = took - each * len(ends)
             self.pace = Pace(SIDE * SIDE, len(ends), each, max(0.0, rest))
         return drawn
 
@@ -98,6 +106,9 @@ class Pictograms:
         if not asked.prompt.strip():
             return (nothing_said(),), 0, 1.0
         guidance = asked.guidance if asked.guidance is not None else self._guidance
+        if asked.negative and guidance == 1:
+            message = "What shall not be there is only left with a `guidance_scale` above 1; send one, or leave this out."
+            raise Refused(message, param="negative_prompt")
         told, tokens = self._read("prompt", asked.prompt)
         away = self._read("negative_prompt", asked.negative)[0] if asked.negative else nothing_said()
         return ((told,) if guidance == 1 else (told, away)), tokens, guidance

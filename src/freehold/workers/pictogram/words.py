@@ -32,6 +32,7 @@ class Reader:
     def __init__(self, model: Path, socket: str, threads: int):
         import xllamacpp
 
+        Path(socket).unlink(missing_ok=True)  # one that was left behind cannot be bound
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
         params.hostnames, params.port = [socket], 0

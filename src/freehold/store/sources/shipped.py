@@ -1,0 +1,75 @@
+"""The drawing model that comes with Freehold: its weights lie in the package, its text model is the starter embedding model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+
+from freehold.errors import DigestMismatch, StoreError
+from freehold.store.manifest import Manifest
+from freehold.store.progress import OnProgress
+from freehold.store.sources.pypi import FromStarter
+from freehold.store.staged import Part, Staged, Terms
+from freehold.store.staging import temporary
+from freehold.store.starter import STARTERS
+from freehold.store.store import Store
+
+PICTOGRAM = "pictogram"
+_WEIGHTS = "pictogram.safetensors"
+_SHA256 = "a0d10fe0e3e7c6bca2eacb5112f2b483bc1375db7e0b2335e2acf99c138314a9"
+TEXT_MODEL = "all-minilm:22m"
+_MEMORY = 256 * 2**20  # bytes: as measured (models/pictogram/README.md), with a little room
+
+
+@dataclass(frozen=True)
+class FromFreehold:
+    """A source: the pictogram model. Its text model is taken from the store where the starter is installed, else pulled."""
+
+    name: str = PICTOGRAM
+
+    def is_in(self, installed: Manifest) -> bool:
+        weights = installed.file("weights")
+        return weights is not None and weights.digest == f"sha256:{_SHA256}"
+
+    @contextlib.contextmanager
+    def stage(self, store: Store, report: OnProgress) -> Iterator[Staged]:
+        with contextlib.ExitStack() as held:
+            folder = held.enter_context(temporary(store.staging))
+            encoder = _installed(store) or _pulled(held, store, report)
+            weights = folder / _WEIGHTS
+            data = (files("freehold.store") / "shipped" / _WEIGHTS).read_bytes()
+            if hashlib.sha256(data).hexdigest() != _SHA256:
+                raise DigestMismatch(f"{_WEIGHTS} in this installation is damaged.", "Install Freehold anew.")
+            weights.write_bytes(data)
+            yield Staged((Part("weights", _WEIGHTS, f"sha256:{_SHA256}", weights), encoder), _terms(), folder)
+
+
+def _terms() -> Terms:
+    return Terms(
+        source="package:freehold",
+        task="image",
+        engine="pictogram",
+        license="OFL-1.1",
+        description="Freehold's own drawing model: pictograms of 128 x 128 pixels from words, in a second, on any machine.",
+        options={"size": 128, "one_size": True, "steps": 1, "guidance": 1.0, "memory_bytes": _MEMORY},
+    )
+
+
+def _installed(store: Store) -> Part | None:
+    if not store.has(TEXT_MODEL):
+        return None
+    with contextlib.suppress(StoreError):
+        manifest = store.get(TEXT_MODEL)
+        found = manifest.file("weights")
+        if manifest.source == STARTERS[TEXT_MODEL].source and found is not None and found.digest is not None:
+            return Part("encoder", found.name, found.digest, None)
+    return None
+
+
+def _pulled(held: contextlib.ExitStack, store: Store, report: OnProgress) -> Part:
+    staged = held.enter_context(FromStarter(STARTERS[TEXT_MODEL]).stage(store, report))
+    (part,) = (part for part in staged.parts if part.role == "weights")
+    return Part("encoder", part.name, part.digest, part.path)
