@@ -27,6 +27,7 @@ from freehold.store.pull import pull
 from freehold.store.store import Store
 
 FREEHOLD = Path(sys.executable).parent / "freehold"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell takes it from what runs in the background
 hypothesis.settings.register_profile("suite", deadline=None)  # how fast an example is, a crowded machine decides
 hypothesis.settings.load_profile("suite")
 CACHE = Path.home() / ".cache" / "freehold"  # the starter models stay here between runs
