@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _COUNTS = ("prompt_tokens", "completion_tokens")
@@ -11,12 +11,14 @@ _TEXTS = ("content", "reasoning_content", "refusal", "text")
 
 def sound(value: Mapping[str, Any]) -> bool:
     """Whether the choices, vectors and usage in an answer, or in a chunk of one, are what they should be."""
-    choices, rows = value.get("choices"), value.get("data")
-    return (
-        _usage(value.get("usage"))
-        and (choices is None or (isinstance(choices, list) and all(map(_choice, choices))))
-        and (rows is None or (isinstance(rows, list) and all(map(_row, rows))))
-    )
+    return _usage(value.get("usage")) and _all(value.get("choices"), _choice) and _all(value.get("data"), _row)
+
+
+def _all(items: Any, good: Callable[[Any], bool]) -> bool:
+    """Of a list that may be left out."""
+    if items is None:
+        return True
+    return isinstance(items, list) and all(map(good, items))
 
 
 def _usage(usage: Any) -> bool:
@@ -55,7 +57,10 @@ def _row(row: Any) -> bool:
 
 
 def _texts(value: Mapping[str, Any]) -> bool:
-    return all(_text(value.get(name)) for name in _TEXTS)
+    for name in _TEXTS:  # noqa: SIM110 - once a token, and half the price of all()
+        if name in value and not _text(value[name]):
+            return False
+    return True
 
 
 def _text(value: Any) -> bool:
