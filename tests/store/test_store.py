@@ -127,6 +127,18 @@ def test_a_damaged_manifest_is_named_and_disturbs_no_other(installed: Manifest, 
     assert store.has("other")
 
 
+def test_a_pipe_or_device_in_place_of_a_manifest_is_not_waited_for(store: Store) -> None:
+    folder = store.data_dir / "models" / "manifests"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "pipe.json")
+    (folder / "zero.json").symlink_to("/dev/zero")
+    assert store.list() == []
+    for name, problem in zip(("pipe", "zero"), store.problems(), strict=True):
+        assert f"{name} is not in a regular file" in str(problem)
+        store.remove(name)
+    assert store.problems() == ()
+
+
 def test_a_manifest_under_another_name_is_a_problem(installed: Manifest, store: Store) -> None:
     path = store.data_dir / "models" / "manifests" / "first.json"
     path.rename(path.with_name("second.json"))

@@ -61,8 +61,7 @@ class Store:
     def get(self, name: str) -> Manifest:
         """Raises NotInstalled, or StoreError when its manifest is corrupt."""
         try:
-            with disk.translated():
-                text = self._manifest(name).read_text(encoding="utf-8", errors="replace")
+            text = _text(self._manifest(name))
         except StoreError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise NotInstalled(f"The model {name} is not installed.", f"Pull it: freehold pull {name}") from None
@@ -186,9 +185,7 @@ class Store:
                 return
         for path in paths:
             try:
-                with disk.translated():
-                    text = path.read_text(encoding="utf-8", errors="replace")
-                yield self._placed(loads(text, _label(path)), path)
+                yield self._placed(loads(_text(path), _label(path)), path)
             except StoreError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):  # removed while we read
                     yield error
@@ -252,6 +249,22 @@ def digest_of(path: Path, on_bytes: Callable[[int], None] = lambda count: None) 
             digest.update(piece)
             on_bytes(len(piece))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _text(path: Path) -> str:
+    """What is in a manifest's file. Raises StoreError."""
+    with disk.translated(), open(path, encoding="utf-8", errors="replace", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            label = _label(path)
+            raise StoreError(
+                f"What is written down about the model {label} is not in a regular file.", f"Remove it: freehold rm {label}"
+            )
+        return file.read()
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a file, or whatever is in its place: a pipe that nobody writes to is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _label(path: Path) -> str:
