@@ -205,6 +205,7 @@ async def test_a_public_redirect_is_followed_and_looked_up_anew() -> None:
         ("http://example.com:6379/", "ports 80 and 443"),
         ("file:///etc/passwd", "not one of http"),
         ("gopher://example.com/", "not one of http"),
+        ("gopher://example.com:80/", "not one of http"),
         ("http://user:pass@example.com/", "password"),
         ("/again", "too often"),
         ("", "too often"),

@@ -97,14 +97,15 @@ class Fetcher:
             raise NotFetched("The image's address is not one: it is too long, or has characters that must be escaped.")
         try:
             parts = urlsplit(url)
-            host, port = (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0)
+            host, usual = (parts.hostname or "").lower(), _PORTS.get(parts.scheme, 0)
+            port = parts.port or usual
         except ValueError:
             raise NotFetched("The image's address is not one.") from None
-        if not port or not _HOST.fullmatch(host):
+        if not usual or not _HOST.fullmatch(host):
             raise NotFetched("The image's address is not one of http or https.")
         if parts.username is not None or parts.password is not None:
             raise NotFetched("An image's address with a password in it is not used.")
-        self._check_host(host.removesuffix("."), port, port == _PORTS[parts.scheme])
+        self._check_host(host.removesuffix("."), port, port == usual)
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         return Place(host, port, self._verified() if parts.scheme == "https" else None, target)
 
