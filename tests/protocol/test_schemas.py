@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -143,6 +144,40 @@ def test_schemas_of_pydantic_classes_pass() -> None:
 
 def test_a_schema_that_contains_itself_is_no_trouble() -> None:
     assert unenforced({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}) is None
+
+
+def recursive(*kinds: object, names: int) -> dict[str, Any]:
+    """A union of objects that hold it again under each of many names, told apart by their `kind` alone."""
+    value = {"$ref": "#/$defs/value"}
+
+    def one(kind: object) -> dict[str, Any]:
+        properties = {**{f"p{n}": value for n in range(names)}, "kind": {"const": kind}}
+        return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+    return {**value, "$defs": {"value": {"oneOf": [one(kind) for kind in kinds]}}}
+
+
+def many_references() -> dict[str, Any]:
+    definitions = {"a": {"anyOf": [{"type": "null"} for _ in range(900)]}}
+    return {"type": "array", "prefixItems": [{"$ref": "#/$defs/a"} for _ in range(8000)], "$defs": definitions}
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (recursive("add", "not", names=20), None),
+        (recursive("add", "add", names=20), "cannot overlap"),
+        (many_references(), None),
+        ({"oneOf": [{"const": number} for number in range(300)]}, None),
+        ({"prefixItems": [{"oneOf": [{"const": n} for n in range(600)]} for _ in range(30)]}, "too many to compare"),
+    ],
+)
+def test_whatever_a_schema_names_it_is_judged_soon(schema: dict[str, Any], said: str | None) -> None:
+    """At most half a second of work, where following every path took from seconds to years."""
+    assert too_large(schema) is None
+    began = time.process_time()
+    assert (said or "None") in str(unenforced(schema))
+    assert time.process_time() - began < 3
 
 
 def doubling(levels: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from freehold.protocol.requests.common import shown
+from freehold.protocol.requests.patterns import enforceable
 
 SAYS_NOTHING = {
     "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator",
@@ -32,15 +33,7 @@ ENFORCED = {"type", *_WHOLE, *(name for names in _OF_TYPE.values() for name in n
 _FORMATS = ("date", "date-time", "time", "uuid")
 _FARTHEST = 10**15
 _DEEPEST = 20  # levels at which two alternatives are compared
-
-# What the engine's regular expressions are: literals, classes that list their characters, groups, alternatives, repetition.
-# Wildcards and negated classes would let a quote through and so break the JSON.
-_TOKEN = re.compile(
-    r"""(?P<open>\((?:\?:)?)|(?P<close>\))|(?P<or>\|)
-    |(?: [A-Za-z0-9 _\-!#%&',/:;<=>@`~] | \\[\^$.\[\]()|{}*+?] | \[(?:[A-Za-z0-9 _\-!#%&',/:;<=>@`~.$()|{}*+?]|\\\])+\] )""",
-    re.VERBOSE,
-)
-_REPEAT = re.compile(r"[*+?]|\{\d+(?:,\d*)?\}")
+_MOST_COMPARED = 100_000  # pairs of schemas, or of their values: half a second
 
 Schema = Mapping[str, Any]
 
@@ -57,6 +50,9 @@ class _Judge:
     def __init__(self, root: Schema):
         self._root = root
         self._rules: dict[str, str] = {}  # by the engine's names of rules, the references that they are for
+        self._loops: dict[str, bool] = {}  # by reference, whether it leads back to itself
+        self._known: dict[tuple[int, int], bool] = {}  # by two schemas' identities, whether no value fits both
+        self._compared = 0
 
     def all(self) -> Iterator[tuple[str, str]]:
         yield from self._walk(self._root, "")
@@ -129,7 +125,7 @@ class _Judge:
         name = re.sub(r"[^a-zA-Z0-9-]+", "-", str(reference))
         if self._rules.setdefault(name, str(reference)) != reference:
             yield f"the engine cannot tell {shown(reference)} from {shown(self._rules[name])}: rename one of them."
-        if self._endless(reference, set()):
+        if self._endless(str(reference)):
             yield f"{shown(reference)} refers to itself before anything else."
 
     def _target(self, reference: object) -> Schema | None:
@@ -146,20 +142,24 @@ class _Judge:
                 return None
         return node if isinstance(node, Mapping) and re.search("[~%]", reference) is None else None
 
-    def _endless(self, reference: object, seen: set[object]) -> bool:
-        if reference in seen:
-            return True
+    def _endless(self, reference: str) -> bool:
+        if reference not in self._loops:
+            self._loops[reference] = True  # where it is met again on the way
+            self._loops[reference] = any(map(self._endless, self._first(reference)))
+        return self._loops[reference]
+
+    def _first(self, reference: str) -> Iterator[str]:
+        """The references that are followed to know how a value of this one begins."""
         left: list[object] = [self._target(reference)]
         while left:
             node = left.pop()
             if not isinstance(node, Mapping):
                 continue
-            if isinstance(node.get("$ref"), str) and self._endless(node["$ref"], seen | {reference}):
-                return True
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
             left += [
                 branch for key in ("anyOf", "oneOf", "allOf") if isinstance(found := node.get(key), list) for branch in found
             ]
-        return False
 
     def _resolved(self, schema: object) -> object:
         for _ in range(_DEEPEST):
@@ -171,25 +171,39 @@ class _Judge:
     def _exclusive(self, branches: Sequence[object]) -> Iterator[str]:
         """The engine takes `oneOf` for `anyOf`: the same where no value can fit two of its schemas."""
         for number, one in enumerate(branches):
-            if not all(self._apart(one, other, 0) for other in branches[number + 1 :]):
+            if all(self._apart(one, other, 0) for other in branches[number + 1 :]):
+                continue
+            if self._compared > _MOST_COMPARED:
+                yield "'oneOf' is enforced where its schemas cannot overlap, and here are too many to compare. Use 'anyOf'."
+            else:
                 yield (
                     "'oneOf' is enforced where its schemas cannot overlap: by their types, or by a required property with "
                     "another 'const' or 'enum' in each. Use 'anyOf'."
                 )
-                return
+            return
 
     def _apart(self, one: object, other: object, depth: int) -> bool:
-        """Whether surely no value fits both."""
+        """Whether surely no value fits both. Of two that contain themselves, what tells them apart must stand elsewhere."""
         one, other = self._resolved(one), self._resolved(other)
         if depth > _DEEPEST or not isinstance(one, Mapping) or not isinstance(other, Mapping):
             return False
-        for mine, theirs in ((one, other), (other, one)):
+        pair = id(one), id(other)
+        if pair not in self._known:
+            self._known[pair] = False
+            self._known[pair] = self._tell_apart(one, other, depth)
+        return self._known[pair]
+
+    def _tell_apart(self, one: Schema, other: Schema, depth: int) -> bool:
+        mine, theirs = _listed(one), _listed(other)
+        self._compared += len(mine or ()) * len(theirs or ()) or 1
+        if self._compared > _MOST_COMPARED:
+            return False
+        for first, second in ((one, other), (other, one)):
             for key in ("anyOf", "oneOf"):
-                if isinstance(branches := mine.get(key), list):
-                    return all(self._apart(branch, theirs, depth + 1) for branch in branches)
-        values = [_listed(schema) for schema in (one, other)]
-        if values[0] is not None and values[1] is not None:
-            return not any(_same(mine, theirs) for mine in values[0] for theirs in values[1])
+                if isinstance(branches := first.get(key), list):
+                    return all(self._apart(branch, second, depth + 1) for branch in branches)
+        if mine is not None and theirs is not None:
+            return not any(_same(value, another) for value in mine for another in theirs)
         if not _types(one) & _types(other):
             return True
         shared = set(_required(one)) & set(_required(other))
@@ -321,7 +335,7 @@ def _string(schema: Schema) -> Iterator[str]:
     if "pattern" in schema:
         if limits or "format" in schema:
             yield "beside 'pattern', other limits of the string are not enforced."
-        if not isinstance(schema["pattern"], str) or not _simple(schema["pattern"]):
+        if not isinstance(schema["pattern"], str) or not enforceable(schema["pattern"]):
             yield (
                 "this 'pattern' is not enforced. Those that are begin with ^, end with $ and hold literals, [classes] that "
                 "list their characters, groups, | within groups, and repetition: [0-9] instead of \\d."
@@ -361,26 +375,3 @@ def _counts(schema: Schema, least: str, most: str) -> tuple[float, float]:
     """What no count is, the engine says."""
     found = [schema.get(name, default) for name, default in ((least, 0), (most, float("inf")))]
     return tuple(value if isinstance(value, int | float) else 0 for value in found)  # type: ignore[return-value]
-
-
-def _simple(pattern: str) -> bool:
-    if not (pattern.startswith("^") and pattern.endswith("$")):
-        return False
-    at, end, depth = 1, len(pattern) - 1, 0
-    while at < end:
-        token = _TOKEN.match(pattern, at, end)
-        if token is None or (token["or"] and not depth) or (token["close"] and not depth):
-            return False
-        depth += bool(token["open"]) - bool(token["close"])
-        at = token.end()
-        if not (token["open"] or token["or"]) and (repeat := _REPEAT.match(pattern, at, end)):
-            at = repeat.end()
-    return depth == 0 and _is_expression(pattern)
-
-
-def _is_expression(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
-        return False
-    return True
