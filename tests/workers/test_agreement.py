@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -51,6 +52,25 @@ def test_what_is_told_makes_the_final_text(hypotheses: list[str], told: list[str
 )
 def test_what_changes_after_it_was_told_is_not_told_again(hypotheses: list[str], whole: str) -> None:
     assert "".join(heard(*hypotheses[:-1], final=hypotheses[-1])) == whole
+
+
+def test_a_long_turn_is_told_no_more_slowly() -> None:
+    """An hour of words, of which some were heard otherwise after they were told."""
+    common = ("the", "a", "of", "and")
+    words = [common[number // 2 % 4] if number % 2 else f"word{number * 7919 % 800}" for number in range(9000)]
+    agreement = Agreement()
+    for _ in range(2):
+        agreement.hear(" ".join(words))
+    words[10::40] = ["otherwise"] * len(words[10::40])
+    del words[500:520]
+    begun = time.monotonic()
+    told = []
+    for number in range(5):
+        words += [f"new{number}", "word"]
+        told.append(agreement.hear(" ".join(words)))
+    assert told == ["", " new0 word", " new1 word", " new2 word", " new3 word"]
+    assert agreement.rest(" ".join(words)) == " new4 word"
+    assert time.monotonic() - begun < 5
 
 
 def test_the_most_urgent_work_is_done_first_and_failures_are_raised_where_they_are_wanted() -> None:

@@ -16,6 +16,7 @@ _LETTER = r"[\u2e80-\u312f\u31a0-\u9fff\uff00-\uffef]"
 _WORD = re.compile(rf"{_LETTER}|(?:(?!{_LETTER})\S)+")
 _MARKS = re.compile(r"[\W_]+$")
 _SILENT = re.compile(r"[\W_]+")
+_NEAR = 200  # words: the end of what was told is looked for by so many, near the end of the text; a turn may have thousands
 
 
 class _Word(NamedTuple):
@@ -71,9 +72,10 @@ class Agreement:
         told = len(self._told)
         if keys[:told] == self._told:
             return told
-        blocks = SequenceMatcher(None, self._told, keys, autojunk=False).get_matching_blocks()
+        first, begin = max(0, told - _NEAR), max(0, len(keys) - 2 * _NEAR)
+        blocks = SequenceMatcher(None, self._told[first:], keys[begin:], autojunk=False).get_matching_blocks()
         found = [block for block in blocks if block.size]
-        place = found[-1].b + told - found[-1].a if found else told
+        place = begin + found[-1].b + told - first - found[-1].a if found else told
         return min(place, len(keys))
 
 
