@@ -79,6 +79,18 @@ def test_a_dress_has_the_colour_that_was_asked_for(server: Server, colour: str, 
     assert near.mean() > 0.5
 
 
+def test_what_changes_nothing_in_its_pictures_is_told(server: Server) -> None:
+    asked = {"model": "pictogram", "prompt": "a lion"}
+    usual = server.post("/v1/images/generations", {**asked, "n": 1, "quality": "standard", "background": "transparent"})[1]
+    assert "x-freehold-ignored" not in usual
+    more = {"n": 4, "seed": 1, "steps": 500, "quality": "high"}
+    status, headers, answer = server.post("/v1/images/generations", asked | more)
+    assert status == 200, answer
+    assert headers["x-freehold-ignored"] == "n, quality, seed, steps"
+    assert headers["x-freehold-estimate"] == usual.get("x-freehold-estimate", "about 1 s")  # 2,000 steps are not counted
+    assert len({data_of(answer, index) for index in range(4)}) == 1
+
+
 def test_different_words_draw_different_things(server: Server) -> None:
     prompts = ("lion", "house", "guitar", "two red apples", "cat and moon", "freedom", "¿?")
     drawn = [server.post("/v1/images/generations", {"model": "pictogram", "prompt": each})[2] for each in prompts]

@@ -21,6 +21,7 @@ PICTOGRAM = "pictogram"
 _WEIGHTS = "pictogram.safetensors"
 _SHA256 = "a0d10fe0e3e7c6bca2eacb5112f2b483bc1375db7e0b2335e2acf99c138314a9"
 TEXT_MODEL = "all-minilm:22m"
+_IDLE = ("n", "partial_images", "quality", "seed", "steps")  # fields that change nothing: the same words, the same picture
 _MEMORY = 256 * 2**20  # bytes: as measured (models/pictogram/README.md), with a little room
 
 
@@ -54,7 +55,14 @@ def _terms() -> Terms:
         engine="pictogram",
         license="OFL-1.1",
         description="Freehold's own drawing model: pictograms of 128 x 128 pixels from words, in a second, on any machine.",
-        options={"size": 128, "one_size": True, "steps": 1, "guidance": 1.0, "memory_bytes": _MEMORY},
+        options={
+            "size": 128,
+            "one_size": True,
+            "steps": 1,
+            "guidance": 1.0,
+            "idle": list(_IDLE),
+            "memory_bytes": _MEMORY,
+        },
     )
 
 

@@ -121,7 +121,7 @@ class Pictograms:
             raise Refused(message, param=param, code="context_length_exceeded") from None
 
     def _course(self, asked: Asked, guidance: float, size: tuple[int, int]) -> tuple[Course, Finish]:
-        steps = asked.steps or self._steps(asked.quality)
+        steps = (asked.steps or self._steps(asked.quality)) if self._network.refines else 1
         if not asked.images:
             return Course(steps, guidance), lambda drawn: grounded(placed(drawn, size), asked.background)
         image = grounded(asked.images[0], asked.background)
