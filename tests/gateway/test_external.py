@@ -422,6 +422,18 @@ def freehold(*words: str, check: bool = True, **env: str) -> str:
     return subprocess.run([FREEHOLD, *words], env=environment, capture_output=True, text=True, check=check).stdout
 
 
+def test_why_one_is_not_there_stands_below_the_table(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with gateway(tmp_path, {"nobodys": {"engine": "external", "url": url}}) as server:
+        assert server.chat("hello", model="nobodys")[0] == 503
+        table = freehold("ps", "--url", server.root).splitlines()
+    row, why = (line for line in table if line.startswith("nobodys"))
+    assert re.match(r"nobodys +external +(failed|restarting)", row)
+    assert url in why
+    assert "nothing listens" in why
+    assert "nothing listens" not in row
+
+
 def test_doctor_looks_for_engines_elsewhere(tmp_path: Path, upstream: Server) -> None:
     theirs = {"engine": "external", "url": upstream.base_url, "key_env": "UPSTREAM_KEY"}
     models: dict[str, dict[str, Any]] = {

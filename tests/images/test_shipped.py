@@ -57,6 +57,12 @@ def test_it_is_installed_from_what_is_here_and_shares_its_text_model(store: Stor
         pull(store, "pictogram", sha256="0" * 64, on_progress=lambda progress: None)
 
 
+def test_no_context_is_told_of_a_model_that_has_none(server: Server) -> None:
+    status, _, card = server.get("/v1/models/pictogram")
+    assert status == 200
+    assert card["context_length"] == 0
+
+
 def test_damaged_weights_are_not_installed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "_SHA256", "0" * 64)
     with pytest.raises(DigestMismatch), shipped.FromFreehold().stage(store, lambda progress: None):

@@ -27,6 +27,9 @@ def ps(session: Session, as_json: bool) -> None:
     elif workers:
         headers = ("MODEL", "ENGINE", "BUILD", "TUNED", "STATE", "BUSY", "QUEUED", "CONTEXT", "MEMORY", "PID", "UP", "NETWORK")
         print_table(headers, [_cells(worker) for worker in workers])
+        for worker in workers:
+            if worker["reason"]:  # a sentence, too long for a column
+                print(f"{worker['model']}: {worker['reason']}")
         for place in answer.get("memory", ()):
             planned, budget = gibibytes(place["planned_bytes"]), gibibytes(place["budget_bytes"])
             print(f"{place['device']}: {planned} of {budget} planned")
@@ -58,12 +61,10 @@ def _network(sandbox: dict[str, Any]) -> str:
 
 
 def _state(worker: dict[str, Any]) -> str:
-    """The state, how far a load is, why a worker is not there and when it is tried again, and what it was loaded without."""
+    """The state, how far a load is, when a worker that is not there is tried again, and what it was loaded without."""
     state, progress = worker["state"], worker.get("progress")
     if state == "loading" and progress is not None:
         state = f"loading {progress:.0%}"
-    if worker["reason"]:
-        state = f"{state}: {worker['reason']}"
     if (pause := worker.get("retry_in_s")) is not None:
         state += f" (next try {'when asked, ' if worker.get('given_up') else ''}in {duration(pause)})"
     if worker.get("reduced"):

@@ -20,7 +20,7 @@ from freehold.settings import MemorySettings, ModelSettings, Settings
 from freehold.store.manifest import Manifest
 
 _FACTLESS_CONTEXT = 4096
-_TOKENLESS = frozenset({"transcription", "diarization", "speech"})  # tasks whose requests are not measured in tokens
+_TOKENLESS = frozenset({"transcription", "diarization", "speech", "image"})  # tasks whose requests are not measured in tokens
 _UNKNOWN = 2**50  # bytes
 
 
