@@ -63,6 +63,12 @@ def test_no_context_is_told_of_a_model_that_has_none(server: Server) -> None:
     assert card["context_length"] == 0
 
 
+def test_it_draws_one_picture_at_a_time_and_who_comes_meanwhile_is_seen_to_wait(server: Server) -> None:
+    assert server.post("/v1/images/generations", {"model": "pictogram", "prompt": "a lion"})[0] == 200
+    (worker,) = (each for each in server.get("/api/ps")[2]["workers"] if each["model"] == "pictogram")
+    assert worker["slots"] == 1
+
+
 def test_damaged_weights_are_not_installed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped, "_SHA256", "0" * 64)
     with pytest.raises(DigestMismatch), shipped.FromFreehold().stage(store, lambda progress: None):

@@ -61,6 +61,7 @@ def _terms() -> Terms:
             "steps": 1,
             "guidance": 1.0,
             "idle": list(_IDLE),
+            "slots": 1,
             "memory_bytes": _MEMORY,
         },
     )
