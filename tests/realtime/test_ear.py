@@ -13,7 +13,7 @@ import pytest
 
 from freehold.errors import FreeholdError, WorkerDied
 from freehold.gateway.realtime import ear as module
-from freehold.gateway.realtime.ear import Ear
+from freehold.gateway.realtime.ear import Ear, Order
 from freehold.protocol.realtime.effects import EndTurn, Forget, Hear, Listen
 from freehold.routing.scheduler import Terms
 
@@ -122,6 +122,28 @@ async def test_a_slot_is_held_while_a_turn_is_spoken_and_recognised(listening: L
     await listening.ear.put(EndTurn())
     await listening.until(lambda: listening.recogniser.leases == 1)
     assert listening.told == ["speech_started", "speech_stopped", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [(Forget(), ["cleared"]), (SETTINGS, ["session.updated"]), (EndTurn(), ["speech_stopped", "completed"])],
+)
+async def test_a_slot_is_given_back_when_what_is_being_said_is_forgotten_or_ended(
+    listening: Listening, order: Order, told: list[str]
+) -> None:
+    await listening.ear.put(SETTINGS)
+    await listening.ear.put(Hear(b"12"))
+    listening.waits = True
+    listening.recogniser.hears("speech_started")
+    await listening.until(lambda: listening.recogniser.leases == 1)
+    before = len(listening.recogniser.said)
+    await listening.ear.put(order)
+    await listening.until(lambda: len(listening.recogniser.said) > before)
+    listening.waits = False
+    for kind in told:
+        listening.recogniser.hears(kind)
+    await listening.until(lambda: listening.recogniser.leases == 0)
+    assert listening.recogniser.open == 1
 
 
 async def test_a_line_that_is_not_used_is_given_back(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ _PATH = "/v1/realtime?intent=transcription"
 _IDLE = 15.0  # seconds without audio after which the line is given back
 _PAUSE = 1.0  # seconds after a failure in which what is said is not heard
 _TIMES = ("audio_start_ms", "audio_end_ms")  # of what the recogniser tells
+_OVER = ("completed", "cleared", "session.updated")  # what is told when a turn is no longer spoken nor recognised
 _MOST_HELD = 4 * 2**20  # bytes of audio that wait for the recogniser before the client is made to wait
 
 Order = Listen | Hear | EndTurn | Forget
@@ -195,6 +196,8 @@ class Ear:
                     raise EngineBadResponse("The model's worker sent something that is not an event.")
             times = {name: told[name] + self._before_ms for name in _TIMES if isinstance(told.get(name), int)}
             await self._told({**told, **times})
+            if told["type"] in _OVER and not self._waits():
+                self._rest()  # a turn may have been forgotten, or ended before its end was heard
 
     # The lease. It is no gate, for the worker has its own; it keeps the model in memory, and counts it as used.
 
@@ -215,8 +218,8 @@ class Ear:
             self._working = None
 
     async def _hold(self) -> None:
-        entry = self._entry()
         with contextlib.suppress(FreeholdError):  # a queue that is full: the model is in use all the more
+            entry = self._entry()
             async with self._services.scheduler.lease(entry.deployment, replace(self._terms, stay=entry.stay)):
                 await asyncio.Event().wait()
 
