@@ -19,6 +19,7 @@ from freehold.store.store import Store
 from tests.conftest import Server, fake_model, serving
 from tests.images.parts import data_of, image_of
 from tests.images.serving import ENV
+from tests.images.test_cli import draw
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,15 @@ def test_what_changes_nothing_in_its_pictures_is_told(server: Server) -> None:
     assert headers["x-freehold-ignored"] == "n, quality, seed, steps"
     assert headers["x-freehold-estimate"] == usual.get("x-freehold-estimate", "about 1 s")  # 2,000 steps are not counted
     assert len({data_of(answer, index) for index in range(4)}) == 1
+
+
+def test_a_picture_that_comes_again_is_said_and_written_once(server: Server, tmp_path: Path) -> None:
+    done = draw(server, tmp_path, "a lion", "-n", "3", "--steps", "9")
+    assert (done.code, done.out) == (0, f"{tmp_path / 'a-lion.png'}\n"), done
+    assert [path.name for path in tmp_path.iterdir()] == ["a-lion.png"]
+    assert "1 of 3" in done.err
+    assert "Without effect with this model: steps." in done.err
+    assert "step 0" not in done.err  # of one
 
 
 def test_different_words_draw_different_things(server: Server) -> None:
