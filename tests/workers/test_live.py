@@ -177,12 +177,14 @@ async def test_a_wrong_frame_is_told_and_ends_nothing(client: ClientConnection, 
     assert await update(client) == {"type": "session.updated"}
 
 
-async def test_a_client_that_leaves_in_the_middle_of_a_file_ends_its_work(socket: Path) -> None:
-    """Ten minutes of a recording, which nobody waits for."""
-    sound = samples(clip("beckett.wav").read_bytes(), 16_000).tobytes() * 60
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_client_that_leaves_in_the_middle_of_a_file_ends_its_work(socket: Path, streamed: bool) -> None:
+    """Ten minutes of a recording, or an hour in which nothing is said, which nobody waits for."""
+    sound = bytes(2 * 16_000 * 3600) if streamed else samples(clip("beckett.wav").read_bytes(), 16_000).tobytes() * 60
     kind = (16, 1, 1, 16_000, 32_000, 2, 16)
     head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + len(sound), b"WAVEfmt ", *kind, b"data", len(sound))
     form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nm\r\n'
+    form += b'--b\r\nContent-Disposition: form-data; name="stream"\r\n\r\n%s\r\n' % str(streamed).lower().encode()
     form += b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + head + sound + b"\r\n--b--\r\n"
     for _ in range(2):
         _, writer = await asyncio.open_unix_connection(str(socket))

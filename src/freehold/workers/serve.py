@@ -9,6 +9,7 @@ piece of work. Errors are OpenAI's envelope; what a request says is never in the
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import sys
@@ -16,7 +17,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -26,6 +27,7 @@ from starlette.routing import BaseRoute, Route
 
 from freehold.workers.confine import bound_memory, confine
 
+T = TypeVar("T")
 _MOST_KEPT = 5  # seconds that an idle connection stays; the gateway opens one for each request
 
 
@@ -105,6 +107,17 @@ def serve(config: WorkerConfig, routes: Sequence[BaseRoute], ready: Callable[[],
         ws_max_size=2**20,
     )
     uvicorn.Server(settings).run()
+
+
+async def while_wanted(request: Request, work: Callable[[], T], stop: Callable[[], None]) -> T:
+    """What `work` gives, in a thread; `stop` ends it when the client leaves. The request's body must have been read before."""
+    working = asyncio.create_task(asyncio.to_thread(work))
+    gone: asyncio.Future[Any] = asyncio.ensure_future(request.receive())  # only the client's leave can come
+    await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+    if not working.done():
+        stop()
+    gone.cancel()
+    return await working
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -29,7 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from freehold.workers.diarization.telling import Task
-from freehold.workers.serve import Refused
+from freehold.workers.serve import Refused, while_wanted
 from freehold.workers.transcription.decode import RATE, REFUSED
 
 _PROGRAM = ("-m", "freehold.workers.diarization.telling")
@@ -62,12 +62,7 @@ class Endpoints:
             with contextlib.ExitStack() as held:
                 known = dict(zip(names, (_file(held, each) for each in references), strict=True))
                 teller = _Teller(self._task, given.file, known)
-                work = asyncio.create_task(asyncio.to_thread(teller.turns))
-                gone: asyncio.Future[Any] = asyncio.ensure_future(request.receive())  # only the client's leave can come
-                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-                gone.cancel()
-                teller.stop()
-                return JSONResponse({"turns": await work})
+                return JSONResponse({"turns": await while_wanted(request, teller.turns, teller.stop)})
 
 
 class _Teller:

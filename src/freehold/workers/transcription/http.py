@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from freehold.errors import FreeholdError
 from freehold.protocol import sse, transcripts
 from freehold.protocol.requests.audio import ServerVad, TranscriptionRequest, TranslationRequest, parse_form
 from freehold.protocol.transcripts import Segment, Transcript
-from freehold.workers.serve import Refused
+from freehold.workers.serve import Refused, while_wanted
 from freehold.workers.transcription.cutting import Cut
 from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.listening import Listening
@@ -63,7 +63,8 @@ class Endpoints:
             unless.pop_all()
         if asked.stream:
             segments = listening.segments()
-            first = await asyncio.to_thread(_following, segments)  # a file that is none is refused with a status
+            # A file that is none is refused with a status.
+            first = await while_wanted(request, lambda: _following(segments), listening.stop)
             return StreamingResponse(_events(listening, first, segments), media_type="text/event-stream")
         return await _answer(request, listening, asked.form, asked.timestamp_granularities or ())
 
@@ -134,13 +135,7 @@ async def _read(request: Request, kind: type[T]) -> tuple[T, BinaryIO, Turns | N
 
 
 async def _answer(request: Request, listening: Listening, form: str, granularities: Sequence[str]) -> Response:
-    """The whole answer; a client that leaves ends the work for it."""
-    work = asyncio.create_task(asyncio.to_thread(lambda: list(listening.segments())))
-    gone: asyncio.Future[Any] = asyncio.ensure_future(request.receive())  # the body is read: only the client's leave can come
-    await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-    gone.cancel()
-    listening.stop()
-    segments = await work
+    segments = await while_wanted(request, lambda: list(listening.segments()), listening.stop)
     language = next((each.language for each in segments if each.language), listening.recogniser.model.language)
     task = "translate" if listening.asked.translate else "transcribe"
     language = "en" if listening.asked.translate else language
