@@ -180,6 +180,7 @@ def test_the_way_ends_at_what_is_foreseen_and_keeps_what_is_kept() -> None:
         ({"size": "8x128"}, "size"),
         ({"size": "4096x64"}, "size"),
         ({"prompt": "word " * 600}, "prompt"),
+        ({"prompt": " \n"}, "prompt"),
         ({"negative_prompt": "word " * 600}, "negative_prompt"),
         ({"negative_prompt": "fog", "guidance_scale": 1.0}, "negative_prompt"),
     ],

@@ -104,6 +104,8 @@ class Pictograms:
     def _told(self, asked: Asked) -> tuple[tuple[Told, ...], int, float]:
         """What the network is told, the tokens of the prompt, and the guidance."""
         if not asked.prompt.strip():
+            if asked.kind != "variation":
+                raise Refused("The prompt has no words: there is nothing to draw.", param="prompt")
             return (nothing_said(),), 0, 1.0
         guidance = asked.guidance if asked.guidance is not None else self._guidance
         if asked.negative and guidance == 1:
