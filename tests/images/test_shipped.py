@@ -70,9 +70,15 @@ def test_it_draws_one_picture_at_a_time_and_who_comes_meanwhile_is_seen_to_wait(
     assert worker["slots"] == 1
 
 
-def test_damaged_weights_are_not_installed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "_SHA256", "0" * 64)
-    with pytest.raises(DigestMismatch), shipped.FromFreehold().stage(store, lambda progress: None):
+@pytest.mark.parametrize(("name", "value"), [("_SHA256", "0" * 64), ("_WEIGHTS", "lost.safetensors")])
+def test_weights_that_are_damaged_or_missing_are_not_installed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setattr(shipped, name, value)
+    with (
+        pytest.raises(DigestMismatch, match="Install Freehold anew"),
+        shipped.FromFreehold().stage(store, lambda progress: None),
+    ):
         pass
 
 

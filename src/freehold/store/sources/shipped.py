@@ -39,13 +39,21 @@ class FromFreehold:
     def stage(self, store: Store, report: OnProgress) -> Iterator[Staged]:
         with contextlib.ExitStack() as held:
             folder = held.enter_context(temporary(store.staging))
+            data = _shipped()
             encoder = _installed(store) or _pulled(held, store, report)
             weights = folder / _WEIGHTS
-            data = (files("freehold.store") / "shipped" / _WEIGHTS).read_bytes()
-            if hashlib.sha256(data).hexdigest() != _SHA256:
-                raise DigestMismatch(f"{_WEIGHTS} in this installation is damaged.", "Install Freehold anew.")
             weights.write_bytes(data)
             yield Staged((Part("weights", _WEIGHTS, f"sha256:{_SHA256}", weights), encoder), _terms(), folder)
+
+
+def _shipped() -> bytes:
+    """The weights in the package. Raises DigestMismatch."""
+    data = b""
+    with contextlib.suppress(OSError):
+        data = (files("freehold.store") / "shipped" / _WEIGHTS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != _SHA256:
+        raise DigestMismatch(f"{_WEIGHTS} in this installation is missing or damaged.", "Install Freehold anew.")
+    return data
 
 
 def _terms() -> Terms:
