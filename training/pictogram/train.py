@@ -203,6 +203,8 @@ def main() -> None:
     parser.add_argument("--canvas-steps", type=int, default=2000)
     parser.add_argument("--show-every", type=int, default=500)
     options = parser.parse_args()
+    if options.canvas and (FOLDER / "newest.pt").exists():
+        parser.error(f"{FOLDER / 'newest.pt'} is there, and would be gone on with, without --canvas: move it away")
     torch.set_num_threads(options.threads)
     FOLDER.mkdir(parents=True, exist_ok=True)
     PIDFILE.write_text(str(os.getpid()))
