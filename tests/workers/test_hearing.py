@@ -60,6 +60,25 @@ def test_a_tape_forgets_what_was_cut() -> None:
         list(Cutter(Cut(), tape).advance(tape.length))
     assert tape.length == 100 * RATE
     assert len(tape.read(0, tape.length)) <= 4 * RATE
+    cutter, most = Cutter(Cut(), tape), 0
+    for second in range(100, 400):  # speech without a pause, which the detector parts
+        tape.add(np.zeros(RATE, np.float32))
+        if second % 20 == 0:
+            list(cutter.add(Span((second - 20) * RATE, second * RATE)))
+        most = max(most, len(tape.read(0, tape.length)))
+    assert most <= 45 * RATE
+
+
+def test_all_the_padding_that_was_asked_for_is_there_after_a_long_silence() -> None:
+    tape, length = Tape(), 20
+    cutter = Cutter(Cut(padding=5), tape)
+    for second in range(length):
+        tape.add(np.arange(second * RATE, (second + 1) * RATE, dtype=np.float32))
+        assert not list(cutter.advance(tape.length))
+    assert not list(cutter.add(Span(19 * RATE, 20 * RATE)))
+    (piece,) = cutter.end()
+    assert (piece.offset, piece.samples[0], piece.samples[-1]) == (14, 14 * RATE, 20 * RATE - 1)
+    assert len(tape.read(0, tape.length)) <= 8 * RATE
 
 
 def test_speech_without_a_pause_is_cut_all_the_same() -> None:

@@ -87,6 +87,7 @@ class Cutter:
         else:
             yield self._piece(group, span.start)
             self._open = span
+        self._forget(self._open.start)
 
     def advance(self, quiet_since: int) -> Iterator[Piece]:
         """The piece that is complete because nothing was said for long enough; there is no speech after `quiet_since`'s end
@@ -96,7 +97,11 @@ class Cutter:
         if group is not None and (quiet_since - group.end > cut.pause * RATE or (first and cut.first < cut.longest)):
             yield self._piece(group, quiet_since)
             self._open = None
-        self._tape.forget((self._open.start if self._open else quiet_since) - 2 * RATE)
+        self._forget(self._open.start if self._open else quiet_since)
+
+    def _forget(self, before: int) -> None:
+        """What lies so far before this that it is in no piece to come. Speech may have begun a little before it is found."""
+        self._tape.forget(before - int((2 + self._cut.padding) * RATE))
 
     @property
     def open_from(self) -> int | None:
