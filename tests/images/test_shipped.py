@@ -5,6 +5,9 @@ from __future__ import annotations
 import colorsys
 import hashlib
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -44,6 +47,15 @@ def test_its_file_is_the_pinned_one_and_small() -> None:
     data = (files("freehold.store") / "shipped" / "pictogram.safetensors").read_bytes()
     assert hashlib.sha256(data).hexdigest() == shipped._SHA256
     assert len(data) <= 16 * 2**20
+
+
+def test_the_wheel_has_its_file_and_the_licence_of_what_it_learnt_from(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=Path(__file__).parents[2], check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert hashlib.sha256(archive.read("freehold/store/shipped/pictogram.safetensors")).hexdigest() == shipped._SHA256
+        assert b"SIL OPEN FONT LICENSE" in archive.read("freehold/store/shipped/pictogram.LICENSE")
 
 
 def test_it_is_installed_from_what_is_here_and_shares_its_text_model(store: Store) -> None:
