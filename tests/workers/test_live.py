@@ -6,6 +6,8 @@ import asyncio
 import json
 import struct
 import subprocess
+import threading
+import types
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,13 @@ import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, unix_connect
 
+from freehold.workers.transcription.cutting import Piece
+from freehold.workers.transcription.decode import RATE
+from freehold.workers.transcription.families import FAMILIES, Asked, Heard, Model
+from freehold.workers.transcription.live import Live
+from freehold.workers.transcription.recognise import Recogniser
+from freehold.workers.transcription.threads import Urgency
+from freehold.workers.transcription.vad import Samples
 from tests.speech import BECKETT, clip, word_errors
 from tests.workers.hearing import hearing, samples
 
@@ -194,6 +203,62 @@ async def test_a_client_that_leaves_in_the_middle_of_a_file_ends_its_work(socket
         await becomes(lambda: decoders(socket))
         writer.transport.abort()
         await becomes(lambda: not decoders(socket))
+
+
+class Slow(Model):
+    """Hears nothing, and not before it may."""
+
+    may: threading.Event
+    heard = 0
+
+    def recognise(self, samples: Samples, asked: Asked) -> Heard:
+        self.heard += 1
+        assert self.may.wait(30)
+        return Heard("")
+
+
+@pytest.mark.parametrize("clears", [False, True])
+async def test_nothing_is_recognised_for_who_has_left_or_cleared(beckett: np.ndarray, clears: bool) -> None:
+    model = Slow(FAMILIES["nemo"], None, (), False, 3.0)
+    model.may = threading.Event()
+    recogniser = Recogniser(model, 1)
+    frames: asyncio.Queue[Any] = asyncio.Queue()
+    session = {"type": "session.update", "session": {"turn_detection": None}}
+    said = [{"bytes": beckett[start : start + 4800].tobytes()} for start in range(0, len(beckett), 4800)]
+    ends = [] if clears else [{"text": '{"type":"commit"}'}]
+    for frame in (
+        {"text": json.dumps(session)},
+        *said,
+        *ends,
+        *said,
+        *ends,
+        *([{"text": '{"type":"clear"}'}] if clears else ()),
+    ):
+        frames.put_nowait({"type": "websocket.receive", **frame})
+    told: list[Event] = []
+
+    async def send(event: Event) -> None:
+        told.append(event)
+
+    async def accept() -> None:
+        pass
+
+    client: Any = types.SimpleNamespace(accept=accept, receive=frames.get, send_json=send)
+    listening = asyncio.create_task(Live(recogniser).listen(client))
+    await becomes(lambda: frames.empty() and model.heard)
+    leaving = {"type": "websocket.disconnect"}
+    if clears:
+        await becomes(lambda: told[-1:] == [{"type": "cleared"}])
+    else:
+        frames.put_nowait(leaving)
+        await asyncio.wait_for(listening, 30)
+    model.may.set()
+    last = recogniser.submit(Piece(0, 1, 0, np.zeros(RATE, np.float32)), urgency=Urgency.FILE)
+    await asyncio.to_thread(last.result, 30)
+    assert model.heard == 2  # what it was at, and the last, which comes after all that is spoken
+    frames.put_nowait(leaving)
+    await asyncio.wait_for(listening, 30)
+    recogniser.close()
 
 
 async def becomes(condition: Callable[[], Any]) -> None:

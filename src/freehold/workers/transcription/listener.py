@@ -83,7 +83,9 @@ class Listener:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets what was said and not ended."""
+        """Forgets what was said and not ended; it is no longer recognised."""
+        for piece in self._pieces:
+            piece.cancel()
         cut = Cut(self._longest, self._longest, padding=max(_LEAST, self._sensitivity.padding))
         self._cutter = Cutter(cut, self._tape)
         self._detector.restart(self._tape.length)

@@ -18,14 +18,18 @@ words that were heard otherwise in the end.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from freehold.protocol.transcripts import Segment
 from freehold.workers.serve import Refused
 from freehold.workers.transcription.agreement import Agreement
+from freehold.workers.transcription.cutting import Piece
+from freehold.workers.transcription.families import Asked
 from freehold.workers.transcription.interim import Interim
 from freehold.workers.transcription.listener import Event, Listener, Turn
 from freehold.workers.transcription.recognise import Recogniser
@@ -59,7 +63,8 @@ class _Client:
             self._ear = Streamed(recogniser, self._delta, tasks)
         else:
             self._ear = Interim(recogniser, gate, self._delta, tasks)
-        self._listener = Listener(self._ear.submit, self._model.longest)
+        self._pieces: set[concurrent.futures.Future[Segment]] = set()  # that are being recognised
+        self._listener = Listener(self._submit, self._model.longest)
         self._turns: asyncio.Queue[tuple[Turn, Agreement]] = asyncio.Queue(_WAITING)
         self._waiting = 0  # turns that have ended and are not completed
         self._tasks = tasks
@@ -73,6 +78,14 @@ class _Client:
         finally:
             telling.cancel()
             self._ear.stop()
+            for piece in tuple(self._pieces):
+                piece.cancel()
+
+    def _submit(self, piece: Piece, asked: Asked) -> concurrent.futures.Future[Segment]:
+        future = self._ear.submit(piece, asked)
+        self._pieces.add(future)
+        future.add_done_callback(self._pieces.discard)
+        return future
 
     async def _take(self, message: Mapping[str, Any]) -> None:
         try:
