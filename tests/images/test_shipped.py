@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def test_it_is_installed_from_what_is_here_and_shares_its_text_model(store: Stor
     assert encoder.digest == theirs.digest
     assert (manifest.task, manifest.engine, manifest.license) == ("image", "pictogram", "OFL-1.1")
     assert pull(store, "pictogram", on_progress=lambda progress: None) == manifest
+    store.install(replace(manifest, options={"size": 128}), {})
+    assert pull(store, "pictogram", on_progress=lambda progress: None).options == manifest.options
     with pytest.raises(StoreError, match="pinned"):
         pull(store, "pictogram", sha256="0" * 64, on_progress=lambda progress: None)
 

@@ -32,8 +32,10 @@ class FromFreehold:
     name: str = PICTOGRAM
 
     def is_in(self, installed: Manifest) -> bool:
+        """Not what another version of Freehold installed that knew less, or else, of the same weights."""
         weights = installed.file("weights")
-        return weights is not None and weights.digest == f"sha256:{_SHA256}"
+        same = weights is not None and weights.digest == f"sha256:{_SHA256}"
+        return same and dict(installed.options) == _terms().options
 
     @contextlib.contextmanager
     def stage(self, store: Store, report: OnProgress) -> Iterator[Staged]:
