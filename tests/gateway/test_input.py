@@ -88,6 +88,8 @@ def test_paths_in_the_address_find_nothing(fake_server: Server, path: str, metho
 def test_an_endpoint_that_is_not_there_is_a_json_404(fake_server: Server) -> None:
     for path in ("/v1/nonexistent", "/", "/v1", "/v1/chat/completions/", "/../secret", "/v1/nothing/generations"):
         assert_refused(fake_server.post(path, HELLO), 404, "unknown_url")
+    error = assert_refused(fake_server.post("/v1/responses/compact", {"model": "fake", "input": "hi"}), 404, "unknown_url")
+    assert "truncation" in error["message"]
     _, headers, _ = answer = fake_server.get("/v1/embeddings")
     assert_refused(answer, 405)
     assert headers["allow"] == "POST"

@@ -68,6 +68,7 @@ ROUTES = (
     Entry("POST", "/v1/responses", responses.create),
     Entry("GET", "/v1/responses", responses_socket.connect),
     Entry("POST", "/v1/responses/input_tokens", responses.count_tokens),
+    Entry("POST", "/v1/responses/compact", responses.compact),
     Entry("GET", "/v1/responses/{response}", responses.get),
     Entry("DELETE", "/v1/responses/{response}", responses.delete),
     Entry("POST", "/v1/responses/{response}/cancel", responses.cancel),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from freehold.errors import InvalidRequest
+from freehold.errors import InvalidRequest, NotFound
 from freehold.gateway.background import Run
 from freehold.gateway.http import Json
 from freehold.gateway.inference import answered, received
@@ -64,6 +64,11 @@ async def count_tokens(services: Services, request: Request) -> Response:
 
 class _Counted(CountedPrompt):
     kind: ClassVar[dict[str, str]] = {"object": "response.input_tokens"}
+
+
+async def compact(services: Services, request: Request) -> Response:
+    """Refused as what is not there: a 405 would speak of a response called "compact", and SDKs try a 501 again."""
+    raise NotFound("This server compacts no conversations; set 'truncation' to \"auto\" instead.", code="unknown_url")
 
 
 async def get(services: Services, request: Request) -> Response:
