@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from freehold.errors import FreeholdError, WorkerDied
+from freehold.errors import EngineBadResponse, FreeholdError, WorkerDied
 from freehold.gateway.realtime import ear as module
 from freehold.gateway.realtime.ear import Ear, Order
 from freehold.protocol.realtime.effects import EndTurn, Forget, Hear, Listen
@@ -228,12 +228,15 @@ async def test_a_model_that_cannot_be_had_is_told_and_so_is_garbage(
     listening.recogniser.refusals.append(FreeholdError("No room."))
     await listening.ear.put(Hear(b"12"))
     await listening.until(lambda: listening.failed)
-    for answer in ("garbage", "[1]", '{"type": "error", "message": "Not that language.", "code": "unsupported_language"}'):
+    ill = '{"type": "error", "message": null, "param": null, "code": "engine_error"}'
+    refusal = '{"type": "error", "message": "Not that language.", "code": "unsupported_language"}'
+    for answer in ("garbage", "[1]", ill, refusal):
         before = len(listening.failed)
         listening.recogniser.answers.put_nowait(answer)
         await listening.ear.put(Hear(b"12"))
         await listening.until(lambda before=before: len(listening.failed) > before)
     assert listening.failed[0].message == "No room."
+    assert isinstance(listening.failed[-2], EngineBadResponse)
     assert listening.failed[-1].code == "unsupported_language"
     assert listening.recogniser.open == 0
 

@@ -205,6 +205,18 @@ async def test_a_client_that_leaves_in_the_middle_of_a_file_ends_its_work(socket
         await becomes(lambda: not decoders(socket))
 
 
+def socket_of(frames: asyncio.Queue[Any], told: list[Any]) -> Any:
+    """A WebSocket whose client says these frames, and what it is told."""
+
+    async def accept() -> None:
+        pass
+
+    async def tell(event: Any) -> None:
+        told.append(event)
+
+    return types.SimpleNamespace(accept=accept, receive=frames.get, send_json=tell, close=tell)
+
+
 class Slow(Model):
     """Hears nothing, and not before it may."""
 
@@ -236,14 +248,7 @@ async def test_nothing_is_recognised_for_who_has_left_or_cleared(beckett: np.nda
     ):
         frames.put_nowait({"type": "websocket.receive", **frame})
     told: list[Event] = []
-
-    async def send(event: Event) -> None:
-        told.append(event)
-
-    async def accept() -> None:
-        pass
-
-    client: Any = types.SimpleNamespace(accept=accept, receive=frames.get, send_json=send)
+    client = socket_of(frames, told)
     listening = asyncio.create_task(Live(recogniser).listen(client))
     await becomes(lambda: frames.empty() and model.heard)
     leaving = {"type": "websocket.disconnect"}
@@ -258,6 +263,26 @@ async def test_nothing_is_recognised_for_who_has_left_or_cleared(beckett: np.nda
     assert model.heard == 2  # what it was at, and the last, which comes after all that is spoken
     frames.put_nowait(leaving)
     await asyncio.wait_for(listening, 30)
+    recogniser.close()
+
+
+class Failing(Model):
+    def recognise(self, samples: Samples, asked: Asked) -> Heard:
+        raise ValueError("These are a user's words.")
+
+
+async def test_a_client_is_told_that_the_engine_failed(beckett: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
+    recogniser = Recogniser(Failing(FAMILIES["nemo"], None, (), False, 28.0), 1)
+    frames: asyncio.Queue[Any] = asyncio.Queue()
+    whole = {"type": "session.update", "session": {"turn_detection": None}}
+    for frame in ({"text": json.dumps(whole)}, {"bytes": beckett[: 24_000 * 3].tobytes()}, {"text": '{"type":"commit"}'}):
+        frames.put_nowait({"type": "websocket.receive", **frame})
+    told: list[Any] = []
+    await asyncio.wait_for(Live(recogniser).listen(socket_of(frames, told)), 30)
+    assert told[1:] == [{"type": "error", "message": None, "param": None, "code": "engine_error"}, 1011]
+    logged = capfd.readouterr().err
+    assert "ValueError in recognise" in logged
+    assert "words" not in logged
     recogniser.close()
 
 

@@ -125,9 +125,13 @@ async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse(error.envelope(), status_code=error.status)
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    """A bug, or an engine's own failure: its kind and place go to the log, its words do not, which may be a user's."""
+def complain(error: Exception) -> None:
+    """Of a bug, or an engine's own failure: its kind and place go to the log, its words do not, which may be a user's."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     print(f"{type(error).__name__} in {last.name}, line {last.lineno}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    complain(error)
     envelope = Refused("The worker met an error of its own.", code="engine_error", status=500).envelope()
     return JSONResponse(envelope, status_code=500)

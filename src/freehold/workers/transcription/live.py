@@ -9,16 +9,17 @@ now, {"type": "clear"} forgets it. Without turn detection only a commit ends it.
 
 The worker's frames are JSON: {"type": "session.updated"}, {"type": "cleared"}; {"type": "speech_started", "audio_start_ms"};
 {"type": "speech_stopped", "audio_end_ms"}; {"type": "completed", "text", "audio_start_ms", "audio_end_ms", "seconds"} for all
-that was said between two ends, in order; {"type": "error", "message", "param", "code"}. Times count from the session's first
-sample. With `deltas`, {"type": "delta", "text"} tells what of a turn is sure while it is spoken, and the rest of it before it
-is completed; those of a turn come after the one before it is completed. Together they are the text that completes it, but for
-words that were heard otherwise in the end.
+that was said between two ends, in order; {"type": "error", "message", "param", "code"}, whose message is null where the worker
+itself has failed, which is the end. Times count from the session's first sample. With `deltas`, {"type": "delta", "text"} tells
+what of a turn is sure while it is spoken, and the rest of it before it is completed; those of a turn come after the one before
+it is completed. Together they are the text that completes it, but for words that were heard otherwise in the end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from freehold.protocol.transcripts import Segment
-from freehold.workers.serve import Refused
+from freehold.workers.serve import Refused, complain
 from freehold.workers.transcription.agreement import Agreement
 from freehold.workers.transcription.cutting import Piece
 from freehold.workers.transcription.families import Asked
@@ -35,6 +36,7 @@ from freehold.workers.transcription.listener import Event, Listener, Turn
 from freehold.workers.transcription.recognise import Recogniser
 from freehold.workers.transcription.streamed import Streamed
 
+_FAILED = 1011  # RFC 6455, 7.4.1
 _WAITING = 8  # turns that wait to be recognised, before the client is made to wait
 
 
@@ -52,6 +54,11 @@ class Live:
                 await _Client(self._recogniser, self._gate, socket, tasks).serve()
         except* WebSocketDisconnect:
             pass
+        except* Exception as failures:  # noqa: BLE001 - a bug, or the engine's own failure, of which nobody else would tell
+            complain(failures.exceptions[0])
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it may have left
+                await socket.send_json({"type": "error", "message": None, "param": None, "code": "engine_error"})
+                await socket.close(_FAILED)
 
 
 class _Client:
