@@ -104,6 +104,9 @@ def test_mistrals_names_in_a_chat_are_known() -> None:
     turns = [*CHAT["messages"], {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "name": "f"}]
     asked = engine_body("chat", messages=[*turns[:2], turns[2] | {"content": "1"}])["messages"]
     assert (asked[1]["tool_calls"][0]["type"], asked[2]["name"]) == ("function", "f")
+    back = {"role": "assistant", "tool_calls": [call | {"index": 0}], "prefix": False}  # as its library sends an answer back
+    assert engine_body("chat", messages=[turns[0], back, turns[2] | {"content": "1"}])["messages"] == asked
+    assert refusal("chat", CHAT | {"messages": [turns[0], back | {"prefix": True}]}).param == "messages[1].prefix"
     assert engine_body("chat", tools=tools, tool_choice="any") == engine_body("chat", tools=tools, tool_choice="required")
 
 

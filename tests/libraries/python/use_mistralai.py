@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import freehold_server as fh
 import httpx2
 import pytest
@@ -46,7 +48,10 @@ def test_tools():
     for choice in ("any", {"type": "function", "function": {"name": "get_weather"}}):
         ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER], "tool_choice": choice}
         message = client.chat.complete(**ask, messages=SAY).choices[0].message
-        assert "city" in message.tool_calls[0].function.arguments
+        assert json.loads(message.tool_calls[0].function.arguments)["city"] in {"Paris", "London"}
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "21 degrees"}
+    answer = client.chat.complete(**BRIEF, tools=[WEATHER], tool_choice="none", messages=[*SAY, message, result])
+    assert answer.choices[0].message.content.strip()
 
 
 def test_schema():

@@ -119,6 +119,7 @@ class ToolCall(Part):
     id: str
     type: Literal["function"] = "function"  # Mistral's clients leave it out
     function: FunctionCall
+    index: Annotated[int | None, Field(exclude=True)] = None  # of a stream's pieces; Mistral's clients send it back
 
 
 class SpokenAnswer(Part):
@@ -154,6 +155,7 @@ class AssistantMessage(Part):
     function_call: None = None
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
+    prefix: Annotated[Literal[False] | None, Field(exclude=True)] = None  # Mistral's clients say that it is no beginning
 
 
 class ToolMessage(Part):
