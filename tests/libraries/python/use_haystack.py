@@ -46,6 +46,8 @@ def test_stream():
 def test_usage():
     usage = generator().run(SAY)["replies"][0].meta["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    counted = generator(given={**BRIEF, "stream_options": {"include_usage": True}}, streaming_callback=lambda chunk: None)
+    assert counted.run(SAY)["replies"][0].meta["usage"]["total_tokens"] == usage["total_tokens"]
 
 
 def test_tools():

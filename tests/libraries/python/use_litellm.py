@@ -54,8 +54,12 @@ def test_usage():
 def test_tools():
     ask = {**BRIEF, "max_tokens": 60, "tools": [WEATHER], "tool_choice": "required"}
     for where in ({}, {"model": "anthropic/claude-haiku-5-5", "api_base": fh.ROOT}):
-        call = litellm.completion(**{**ask, **where}, messages=SAY).choices[0].message.tool_calls[0]
+        message = litellm.completion(**{**ask, **where}, messages=SAY).choices[0].message
+        call = message.tool_calls[0]
         assert json.loads(call.function.arguments)["city"] in {"Paris", "London"}
+        turns = [*SAY, message, {"role": "tool", "tool_call_id": call.id, "content": "21 degrees"}]
+        answer = litellm.completion(**{**ask, **where, "tool_choice": "none"}, messages=turns)
+        assert answer.choices[0].message.content.strip()
 
 
 def test_toolstream():

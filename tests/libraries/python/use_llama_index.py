@@ -76,12 +76,16 @@ def test_stream():
 def test_usage():
     usage = chat().chat(SAY).raw.usage
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    *_, last = chat(additional_kwargs={"stream_options": {"include_usage": True}}).stream_chat(SAY)
+    assert last.raw.usage.total_tokens == usage.total_tokens
 
 
 def test_tools():
     answer = chat(max_tokens=60).chat_with_tools([LIGHT], user_msg=fh.COLOURS, tool_required=True)
     [call] = chat().get_tool_calls_from_response(answer)
     assert isinstance(call.tool_kwargs["on"], bool)
+    result = ChatMessage(role="tool", content="done", additional_kwargs={"tool_call_id": call.tool_id})
+    assert chat().chat([*SAY, answer.message, result]).message.content.strip()
     result = chat(max_tokens=60).predict_and_call([LIGHT], user_msg=fh.COLOURS, tool_required=True)
     assert result.response == "done"
 

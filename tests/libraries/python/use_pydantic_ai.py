@@ -42,7 +42,7 @@ class Verdict(BaseModel):
 
 
 def agent(api: str, settings: dict | None = None, **options) -> Agent:
-    brief = {"max_tokens": 16 if api == "responses" else 6}  # 16 is the least of the Responses API
+    brief = {"temperature": 0, "max_tokens": 16 if api == "responses" else 6}  # 16 is the least of the Responses API
     return Agent(MODELS[api](), model_settings=settings or brief, retries=0, **options)
 
 
@@ -61,13 +61,16 @@ def test_stream(api):
     result = agent(api).run_stream_sync(fh.COLOURS)
     parts = list(result.stream_text(delta=True, debounce_by=None))
     assert len(parts) > 2
+    assert "".join(parts) == agent(api).run_sync(fh.COLOURS).output
 
 
 def test_usage():
-    usage = agent("chat").run_sync(fh.COLOURS).usage
-    usage = usage() if callable(usage) else usage
-    assert usage.input_tokens > 5
-    assert 0 < usage.output_tokens <= 6
+    streamed = agent("chat").run_stream_sync(fh.COLOURS)
+    assert list(streamed.stream_text())
+    for result in (agent("chat").run_sync(fh.COLOURS), streamed):
+        usage = result.usage() if callable(result.usage) else result.usage
+        assert usage.input_tokens > 5
+        assert 0 < usage.output_tokens <= 6
 
 
 @pytest.mark.parametrize("api", MODELS)

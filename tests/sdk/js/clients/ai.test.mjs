@@ -31,10 +31,12 @@ test("chat", () =>
   }));
 
 test("stream", () =>
-  each(async (model) => {
-    let parts = 0;
-    for await (const _ of ai.streamText({ ...brief, model, ...quiet }).textStream) parts += 1;
-    assert.ok(parts > 2);
+  each(async (model, name) => {
+    const ask = { ...brief, model, temperature: 0 };
+    const parts = [];
+    for await (const part of ai.streamText({ ...ask, ...quiet }).textStream) parts.push(part);
+    assert.ok(parts.length > 2);
+    assert.equal(parts.join(""), (await ai.generateText(ask)).text, name);
   }));
 
 test("usage", () =>

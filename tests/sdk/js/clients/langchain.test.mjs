@@ -18,12 +18,15 @@ test("chat", async () => {
 test("stream", async () => {
   let text = "";
   for await (const part of await chat().stream(fh.colours)) text += part.content;
-  assert.ok(text.trim());
+  assert.equal(text, (await chat().invoke(fh.colours)).content);
 });
 
 test("usage", async () => {
   const { usage_metadata: usage } = await chat().invoke(fh.colours);
   assert.equal(usage.total_tokens, usage.input_tokens + usage.output_tokens);
+  let told;
+  for await (const part of await chat().stream(fh.colours)) told = part.usage_metadata ?? told;
+  assert.equal(told.total_tokens, usage.total_tokens);
 });
 
 test("tools", async () => {

@@ -23,6 +23,9 @@ test("stream", async () => {
 test("usage", async () => {
   const whole = await client.chat(brief);
   assert.ok(whole.prompt_eval_count > 5 && whole.eval_count > 0 && whole.total_duration > 0);
+  let last;
+  for await (last of await client.chat({ ...brief, stream: true }));
+  assert.deepEqual([last.prompt_eval_count, last.eval_count], [whole.prompt_eval_count, whole.eval_count]);
 });
 
 test("schema", async () => {
