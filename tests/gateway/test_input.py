@@ -197,7 +197,7 @@ def test_an_allowed_host_and_origin_may(tmp_path: Path) -> None:
             status, headers, _ = server.post("/v1/chat/completions", body, headers=page)
             assert status == expected
             assert headers["access-control-allow-origin"] == "https://app.example"  # a page reads errors too
-            assert "x-request-id" in headers["access-control-expose-headers"]
+            assert {"x-request-id", "x-freehold-estimate"} <= set(headers["access-control-expose-headers"].split(", "))
             assert "origin" in headers["vary"].lower()
         foreign = {"Origin": "https://evil.example"}
         status, headers, body = server.request("OPTIONS", "/v1/chat/completions", headers=foreign | asks)

@@ -18,7 +18,10 @@ from freehold.gateway.http import ClientGone, error_response
 from freehold.telemetry import Telemetry, log
 
 _CLIENT_GONE = 499  # nobody is sent this: it is how nginx, and so our metrics, count a client that left
-_EXPOSED = ("x-request-id", "x-freehold-ignored", "openai-processing-ms", "retry-after")
+_EXPOSED = (
+    *("x-request-id", "request-id", "openai-processing-ms", "retry-after"),
+    *("x-freehold-ignored", "x-freehold-estimate", "x-freehold-fim"),
+)
 _ALWAYS = {"/livez", "/readyz", "/metrics"}
 
 
