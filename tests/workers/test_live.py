@@ -8,13 +8,13 @@ import struct
 import subprocess
 import threading
 import types
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.asyncio.client import ClientConnection
 
 from freehold.workers.transcription.cutting import Piece
 from freehold.workers.transcription.decode import RATE
@@ -33,12 +33,6 @@ Event = dict[str, Any]
 def socket(starters: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with hearing(starters, tmp_path_factory.mktemp("live")) as path:
         yield path
-
-
-@pytest.fixture
-async def client(socket: Path) -> AsyncIterator[ClientConnection]:
-    async with unix_connect(str(socket), "ws://worker/v1/realtime?intent=transcription") as connection:
-        yield connection
 
 
 @pytest.fixture(scope="module")

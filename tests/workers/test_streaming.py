@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.asyncio.client import ClientConnection
 
 from freehold.workers.transcription import families
 from freehold.workers.transcription.cutting import Piece
@@ -35,12 +35,6 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def socket(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with running(Path(options["folder"]), options, tmp_path_factory.mktemp("streaming")) as path:
         yield path
-
-
-@pytest.fixture
-async def client(socket: Path) -> AsyncIterator[ClientConnection]:
-    async with unix_connect(str(socket), "ws://worker/v1/realtime?intent=transcription") as connection:
-        yield connection
 
 
 @pytest.fixture(scope="module")
