@@ -276,6 +276,8 @@ def test_a_list_of_models_is_read_whatever_it_holds() -> None:
     via = {"id": "m", "owned_by": "freehold", "via": [f"n{k}" for k in range(1000)]}
     assert len(served(json.dumps({"data": [via]}).encode())[0].via) == 16
     assert served(b'{"data": [{"id": "m", "owned_by": "vllm", "via": ["a"]}]}')[0].via == ()
+    half = served(b'{"data": [{"id": "\\ud800"}, {"id": "m", "owned_by": "freehold", "via": ["a\\udfff"]}]}')
+    assert [(each.name, each.via) for each in half] == [("m", ("a?",))]  # neither could be sent on
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -30,6 +31,7 @@ _TITLES: Mapping[Kind, str] = MappingProxyType(
     {"vllm": "vLLM", "sglang": "SGLang", "tensorrt-llm": "TensorRT-LLM", "": "An external engine of unknown kind"}
 )
 _CONTEXTS = ("max_model_len", "context_length", "max_context_length")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: JSON can hold it, UTF-8 cannot
 _LONGEST_NAME = 300
 _MOST_VIA = 16  # servers that a request may pass through
 
@@ -110,7 +112,7 @@ def served(answer: bytes) -> list[Served]:
     found: dict[str, Served] = {}
     try:
         for row in map(_served, json.loads(answer)["data"]):
-            if len(row.name) <= _LONGEST_NAME:
+            if len(row.name) <= _LONGEST_NAME and not _HALF.search(row.name):
                 found.setdefault(row.name, row)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError("it is not a list of models") from None
@@ -119,8 +121,13 @@ def served(answer: bytes) -> list[Served]:
 
 def _served(row: Mapping[str, Any]) -> Served:
     kind, via = _OWNERS.get(str(row.get("owned_by")), ""), row.get("via")
-    numbers = tuple(str(number)[:64] for number in via[:_MOST_VIA]) if kind == "freehold" and isinstance(via, list) else ()
+    numbers = tuple(map(_number, via[:_MOST_VIA])) if kind == "freehold" and isinstance(via, list) else ()
     return Served(str(row["id"]), _context(row), kind, numbers)
+
+
+def _number(said: Any) -> str:
+    """A server's number, which is told on: of letters that can be."""
+    return str(said)[:64].encode("ascii", "replace").decode("ascii")
 
 
 def _context(row: Mapping[str, Any]) -> int:
