@@ -186,6 +186,12 @@ def doubling(levels: int) -> dict[str, Any]:
     return {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{levels}": {"type": "integer"}}}
 
 
+def chained(levels: int) -> dict[str, Any]:
+    """Definitions of which each is the next one; the last is first seen."""
+    definitions = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(levels)}
+    return {"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**definitions, f"d{levels}": {"type": "integer"}}}
+
+
 def nested(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "integer"}
     for _ in range(levels):
@@ -198,6 +204,7 @@ def nested(levels: int) -> dict[str, Any]:
     [
         (nested(90), nested(120), "deeper"),
         (doubling(9), doubling(30), "multiply"),
+        (chained(90), chained(3000), "multiply"),
         (doubling(3), {"type": "object", "properties": {"a": doubling(500)}, **doubling(500)}, "multiply"),
         ({"enum": list(range(1000))}, {"anyOf": [{"enum": list(range(600))}] * 2}, "enums"),
         ({"properties": {str(n): {} for n in range(500)}}, {"properties": {str(n): {} for n in range(501)}}, "prop"),

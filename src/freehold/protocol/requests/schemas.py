@@ -67,7 +67,7 @@ class _Ways:
 
     def __init__(self, root: Mapping[str, Any]):
         self._root = root
-        self._known: dict[int, int] = {}
+        self._known: dict[int, tuple[int, int]] = {}
 
     def most(self) -> int:
         """The greatest number at any place of the schema."""
@@ -75,25 +75,29 @@ class _Ways:
         while left and most <= _MOST_WAYS:
             node = left.pop()
             if isinstance(node, Mapping):
-                most = max(most, self._of(node, 0))
+                most = max(most, self._of(node, 0)[0])
                 left += node.values()
             elif isinstance(node, list):
                 left += node
         return most
 
-    def _of(self, node: object, depth: int) -> int:
+    def _of(self, node: object, depth: int) -> tuple[int, int]:
+        """The number, and how many schemas are followed for it, one from the other: too many of those are too many ways."""
         if not isinstance(node, Mapping):
-            return 1
+            return 1, 0
         if depth > _MOST_NESTED:
-            return _MOST_WAYS + 1
+            return _MOST_WAYS + 1, depth
         known = self._known.get(id(node))
         if known is None:
-            self._known[id(node)] = 1  # where it comes back to itself
+            self._known[id(node)] = 1, 0  # where it comes back to itself
             branches = [branch for key in ("anyOf", "oneOf") if isinstance(found := node.get(key), list) for branch in found]
-            ways = sum(self._of(branch, depth + 1) for branch in branches) if branches else 1
+            counts = [self._of(branch, depth + 1) for branch in branches]
+            ways, height = sum(count for count, _ in counts) if counts else 1, max((height for _, height in counts), default=0)
             if isinstance(node.get("$ref"), str):
-                ways *= self._of(self._target(node["$ref"]), depth + 1)
-            known = self._known[id(node)] = min(ways, _MOST_WAYS + 1)
+                more, deeper = self._of(self._target(node["$ref"]), depth + 1)
+                ways, height = ways * more, max(height, deeper)
+            ways = _MOST_WAYS + 1 if height >= _MOST_NESTED else min(ways, _MOST_WAYS + 1)
+            known = self._known[id(node)] = ways, height + 1
         return known
 
     def _target(self, reference: str) -> object:

@@ -143,10 +143,21 @@ class _Judge:
         return node if isinstance(node, Mapping) and re.search("[~%]", reference) is None else None
 
     def _endless(self, reference: str) -> bool:
-        if reference not in self._loops:
-            self._loops[reference] = True  # where it is met again on the way
-            self._loops[reference] = any(map(self._endless, self._first(reference)))
-        return self._loops[reference]
+        if reference in self._loops:
+            return self._loops[reference]
+        self._loops[reference] = True  # where it is met again on the way; so are all from which a loop is reached
+        way = [(reference, self._first(reference))]
+        while way:
+            for following in way[-1][1]:
+                if self._loops.get(following):
+                    return True
+                if following not in self._loops:
+                    self._loops[following] = True
+                    way.append((following, self._first(following)))
+                    break
+            else:
+                self._loops[way.pop()[0]] = False
+        return False
 
     def _first(self, reference: str) -> Iterator[str]:
         """The references that are followed to know how a value of this one begins."""
