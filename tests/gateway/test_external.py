@@ -292,6 +292,9 @@ GARBAGE: list[Any] = [
     {"data": [{"index": 0, "embedding": ["a"]}]},
     {"data": [{"index": 0, "embedding": [1e999]}]},
     {"error": {"message": 5, "code": "x"}},
+    {"choices": [{"message": {"content": "\ud800"}, "finish_reason": "stop"}]},
+    {"choices": [{"delta": {"content": "\ud800"}, "finish_reason": "stop"}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "\ud800"}}]}, "finish_reason": "tool_calls"}]},
     {"usage": {"prompt_tokens": 5}, "object": 5, "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
 ]
 SAID = [{"role": "user", "content": "a"}]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+_HALF = re.compile("[\ud800-\udfff]")
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _TEXTS = ("content", "reasoning_content", "refusal", "text")
 
@@ -64,4 +66,5 @@ def _texts(value: Mapping[str, Any]) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+    """Half a surrogate pair is none: JSON can escape it, but no client could be told it in UTF-8."""
+    return value is None or (isinstance(value, str) and (value.isascii() or not _HALF.search(value)))
