@@ -71,7 +71,7 @@ clean:
 	@touch $@
 
 # uv links files from its cache, so that this takes seconds; it is told the package index that pip is set to.
-.venv/libraries/%/installed: $(LIBRARIES)/%.lock .venv/installed-dev
+.venv/libraries/%/installed: $(LIBRARIES)/%.lock | .venv/installed-dev
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(@D)
 	@UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null \
 		|| echo https://pypi.org/simple)}} $(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
