@@ -12,9 +12,11 @@ import argparse
 import asyncio
 import json
 import logging
+import socket
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +28,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from freehold.workers.confine import bound_memory, confine
+
+_MORE_THREADS = 8  # than slots, each of which may keep one busy for hours; the others do what is short, for anybody
 
 T = TypeVar("T")
 _MOST_KEPT = 5  # seconds that an idle connection stays; the gateway opens one for each request
@@ -106,7 +110,19 @@ def serve(config: WorkerConfig, routes: Sequence[BaseRoute], ready: Callable[[],
         ws="websockets-sansio",
         ws_max_size=2**20,
     )
-    uvicorn.Server(settings).run()
+    _Server(settings, config.slots + _MORE_THREADS).run()
+
+
+class _Server(uvicorn.Server):
+    """With so many threads for what would block the event loop: asyncio's own number knows nothing of slots."""
+
+    def __init__(self, settings: uvicorn.Config, threads: int):
+        super().__init__(settings)
+        self._threads = threads
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(self._threads, "work"))
+        await super().serve(sockets)
 
 
 async def while_wanted(request: Request, work: Callable[[], T], stop: Callable[[], None]) -> T:
