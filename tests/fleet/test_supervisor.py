@@ -326,3 +326,10 @@ asyncio.run(main())
     while not gone(worker) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert gone(worker)
+
+
+async def test_a_bug_in_a_workers_start_is_told_to_who_waits(supervisor: Supervisor) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(ModelFailed, match="met an error of its own"):
+            await supervisor.ensure_ready(fake(no_json_has_this=object()))
+    assert status(supervisor).state == "failed"

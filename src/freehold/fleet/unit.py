@@ -230,6 +230,9 @@ class Unit:
             return Ending("cannot_start", str(error))
         except OSError as error:
             return Ending("cannot_start", f"the program cannot be started: {error.strerror}")
+        except Exception:  # noqa: BLE001 - a bug: without this task, whoever waits for the model would wait for ever
+            log("unhandled", level=40, exc_info=True, model=self.deployment.name)
+            return Ending("cannot_start", "this server met an error of its own, of which its log tells more")
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[tuple[Process, EngineClient, Pace]]:
