@@ -89,4 +89,7 @@ def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
     refused("kind 'zipformer2'")
     (folder / "tokens.txt").unlink()
     refused("lacks the part for embedding and segmentation")
+    with (folder / "model_index.json").open("wb") as index:
+        index.truncate(2**40)  # a terabyte of nothing, which is not read
+    refused("model_index.json cannot be read")
     assert not Store(data).list()

@@ -54,7 +54,8 @@ class FromFolder:
     def _read(self, names: list[str]) -> tuple[Collection[str], Callable[[Mapping[str, Path]], Terms]]:
         """The files that are needed, and what their copies say of the model. Raises BadModelFile for what is none."""
         if pipelines.INDEX in names:
-            index = pipelines.parsed((self.path / pipelines.INDEX).read_bytes()[: 1 << 20])
+            with (self.path / pipelines.INDEX).open("rb") as file:
+                index = pipelines.parsed(file.read(1 << 20))
             return pipelines.needed(names, index), self._pipeline
         here = [name for name in names if "/" not in name]
         if any(recognisers.TOKENS.fullmatch(name) for name in here):
