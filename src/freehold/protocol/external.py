@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from freehold.errors import InvalidRequest
 from freehold.protocol.plan import encode
+from freehold.protocol.shape import tellable
 
 Kind = Literal["vllm", "sglang", "tensorrt-llm", "llama.cpp", "freehold", ""]
 
@@ -31,7 +31,6 @@ _TITLES: Mapping[Kind, str] = MappingProxyType(
     {"vllm": "vLLM", "sglang": "SGLang", "tensorrt-llm": "TensorRT-LLM", "": "An external engine of unknown kind"}
 )
 _CONTEXTS = ("max_model_len", "context_length", "max_context_length")
-_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair: JSON can hold it, UTF-8 cannot
 _LONGEST_NAME = 300
 _MOST_VIA = 16  # servers that a request may pass through
 
@@ -112,7 +111,7 @@ def served(answer: bytes) -> list[Served]:
     found: dict[str, Served] = {}
     try:
         for row in map(_served, json.loads(answer)["data"]):
-            if len(row.name) <= _LONGEST_NAME and not _HALF.search(row.name):
+            if len(row.name) <= _LONGEST_NAME and tellable(row.name):
                 found.setdefault(row.name, row)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError("it is not a list of models") from None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_HALF = re.compile("[\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _TEXTS = ("content", "reasoning_content", "refusal", "text")
 
@@ -21,6 +21,11 @@ def _all(items: Any, good: Callable[[Any], bool]) -> bool:
     if items is None:
         return True
     return isinstance(items, list) and all(map(good, items))
+
+
+def tellable(text: str) -> bool:
+    """Whether UTF-8 has it, and so a client can be told it: JSON can escape half a surrogate pair, too."""
+    return text.isascii() or not _HALF.search(text)
 
 
 def _usage(usage: Any) -> bool:
@@ -66,5 +71,4 @@ def _texts(value: Mapping[str, Any]) -> bool:
 
 
 def _text(value: Any) -> bool:
-    """Half a surrogate pair is none: JSON can escape it, but no client could be told it in UTF-8."""
-    return value is None or (isinstance(value, str) and (value.isascii() or not _HALF.search(value)))
+    return value is None or (isinstance(value, str) and tellable(value))
