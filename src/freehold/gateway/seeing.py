@@ -50,7 +50,7 @@ async def _fetched(services: Services, images: Sequence[Image]) -> dict[str, str
         async with asyncio.timeout(settings.fetch_timeout):
             await asyncio.gather(*tasks)
     except TimeoutError:
-        late = next(image for image in images if image.url not in pictures)
+        late = next((image for image in images if image.url not in pictures), images[-1])  # all came in the very last moment
         problem = f"The image could not be fetched within {settings.fetch_timeout:g} seconds (setting `images.fetch_timeout`)."
         if services.fetches.locked():
             raise Unavailable(problem, retry_after=settings.fetch_timeout) from None
