@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from freehold.workers.diarization import telling
+from freehold.workers.diarization.http import _Teller
 from freehold.workers.diarization.telling import Task
 from freehold.workers.diarization.voices import Voices
 from freehold.workers.serve import Refused
@@ -94,3 +95,17 @@ def test_voices_are_the_same_in_all_chunks_of_a_long_recording(tmp_path: Path, m
         middle = (start + end) / 2
         assert name == ("A", "B")[int(middle / length) % 2]
     assert sum(end - start for start, end, _ in turns) >= 0.8 * len(whole) / RATE
+
+
+def test_names_of_people_are_on_no_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[list[str]] = []
+
+    def start(command: list[str], **_: object) -> None:
+        commands.append(command)
+
+    monkeypatch.setattr("freehold.workers.diarization.http.subprocess.Popen", start)
+    (tmp_path / "voice").write_bytes(b"x")
+    with (tmp_path / "voice").open("rb") as file:
+        _Teller(Task("a", "b", 1, 10.0, 0.5), file, {"Ada Lovelace": file})._complaint.close()
+    assert commands
+    assert "Ada" not in " ".join(commands[0])

@@ -73,13 +73,15 @@ class _Teller:
         numbers = {name: voice.fileno() for name, voice in known.items()}
         self._stopped = False
         self._complaint = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when the turns are told
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", *_PROGRAM, json.dumps(asdict(replace(task, known=numbers)))],
-            stdin=file.fileno(),
-            stdout=subprocess.PIPE,
-            stderr=self._complaint,
-            pass_fds=tuple(numbers.values()),
-        )
+        with contextlib.ExitStack() as held:  # in a file: a command line, with people's names in it, is there for all to see
+            told = _file(held, json.dumps(asdict(replace(task, known=numbers))).encode())
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", *_PROGRAM, str(told.fileno())],
+                stdin=file.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=self._complaint,
+                pass_fds=(told.fileno(), *numbers.values()),
+            )
 
     def turns(self) -> list[Any]:
         """Raises Refused for a file that cannot be decoded, RuntimeError when the process ended without a word."""

@@ -2,8 +2,8 @@
 
     python -m freehold.workers.diarization.telling TASK < FILE
 
-TASK is JSON (Task). stdout: a line of JSON for each chunk of the file: its turns, as [start, end, name] in seconds. It ends
-with 0, or with 3 and one line of JSON on stderr: {"message", "param", "code", "status"}.
+TASK is the number of an open file with JSON in it (Task). stdout: a line of JSON for each chunk of the file: its turns, as
+[start, end, name] in seconds. It ends with 0, or with 3 and one line of JSON on stderr: {"message", "param", "code", "status"}.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Task:
 
 def main() -> int:
     end_with_parent()
-    task = Task(**json.loads(sys.argv[1]))
+    with os.fdopen(int(sys.argv[1]), "rb") as order:
+        task = Task(**json.load(order))
     try:
         with os.fdopen(0, "rb") as file:
             for turns in _told(task, file):
