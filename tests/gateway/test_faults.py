@@ -49,9 +49,9 @@ class Stream:
                 return line.removeprefix("data: ")
 
     def events(self) -> list[str]:
-        lines = self.response.read().decode().split("\n\n")
+        events = self.response.read().decode().strip().split("\n\n")  # an event read before leaves its empty line
         self.leave()
-        return [line.removeprefix("data: ") for line in lines if line]
+        return [event.removeprefix("data: ") for event in events]
 
     def leave(self) -> None:
         self.response.close()
