@@ -20,7 +20,7 @@ from freehold.errors import DigestMismatch, StoreError
 from freehold.store.pull import pull
 from freehold.store.sources import shipped
 from freehold.store.store import Store
-from tests.conftest import Server, fake_model, serving
+from tests.conftest import Server, fake_model, serving, until
 from tests.images.parts import data_of, image_of
 from tests.images.serving import ENV
 from tests.images.test_cli import draw
@@ -28,8 +28,12 @@ from tests.images.test_cli import draw
 
 @pytest.fixture(scope="module")
 def store(starters: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return store_at(tmp_path_factory.mktemp("shipped"), starters)
+
+
+def store_at(folder: Path, starters: Path) -> Store:
     """With the text model that the drawing model needs, as a fresh machine has it after its first start."""
-    there, here = Store(starters), Store(tmp_path_factory.mktemp("shipped"))
+    there, here = Store(starters), Store(folder)
     manifest = there.get(shipped.TEXT_MODEL)
     copies = {str(file.digest): Path(shutil.copy(there.path(file), here.data_dir / file.name)) for file in manifest.files}
     here.install(manifest, copies)
@@ -71,6 +75,16 @@ def test_it_is_installed_from_what_is_here_and_shares_its_text_model(store: Stor
     assert pull(store, "pictogram", on_progress=lambda progress: None).options == manifest.options
     with pytest.raises(StoreError, match="pinned"):
         pull(store, "pictogram", sha256="0" * 64, on_progress=lambda progress: None)
+
+
+def test_a_start_replaces_what_came_with_another_version(starters: Path, tmp_path: Path) -> None:
+    store = store_at(tmp_path, starters)
+    manifest = pull(store, "pictogram", on_progress=lambda progress: None)
+    store.install(replace(manifest, options={"size": 128}), {})
+    fake_model(tmp_path)
+    starting = ENV | dict.fromkeys(("FREEHOLD_DEFAULT_EMBEDDING", "FREEHOLD_DEFAULT_TRANSCRIPTION"), "fake")
+    with serving(tmp_path, env=starting | {"FREEHOLD_STARTER": "true"}, ready=False):
+        until(lambda: store.get("pictogram").options == manifest.options)
 
 
 def test_no_context_is_told_of_a_model_that_has_none(server: Server) -> None:

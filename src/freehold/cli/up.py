@@ -121,7 +121,8 @@ async def _start_models(services: Services, base: str) -> None:
         with board() as progress:
             await _start_here(services, [name for name in wanted if name not in external], progress)
         _say(_welcome(services, base))
-        await _pull_later(services, settings.default_transcription)
+        if not services.store.has(settings.default_transcription):
+            await _pull_later(services, settings.default_transcription)
         await _pull_later(services, await asyncio.to_thread(_drawing_model, services))
         await asyncio.gather(*looking)
     finally:
@@ -171,10 +172,10 @@ def _say_where(services: Services) -> None:
 
 
 async def _pull_later(services: Services, name: str) -> None:
-    """Pulls a default model whose first request loads it. It may fail: all else goes on without it."""
+    """Pulls a default model, if any, whose first request loads it. It may fail: all else goes on without it."""
     from freehold.cli.progress import board
 
-    if not name or services.store.has(name) or not services.settings.starter:
+    if not name or not services.settings.starter:
         return
     with board() as progress:
         try:
@@ -184,12 +185,17 @@ async def _pull_later(services: Services, name: str) -> None:
 
 
 def _drawing_model(services: Services) -> str:
-    """The drawing model that comes with Freehold, where nobody chose another and nothing must be fetched for it; else ""."""
-    from freehold.store.sources.shipped import PICTOGRAM, TEXT_MODEL
+    """The drawing model that comes with Freehold, where nothing must be fetched for it, and nobody chose another or what is
+    installed came with another version of Freehold; else ""."""
+    from freehold.store.sources.shipped import PICTOGRAM, TEXT_MODEL, FromFreehold
 
-    store, wanted = services.store, services.settings.default_image
-    there = any(manifest.task == "image" for manifest in store.list())
-    return PICTOGRAM if not there and wanted in ("", PICTOGRAM) and store.has(TEXT_MODEL) else ""
+    store = services.store
+    drawing = {manifest.name: manifest for manifest in store.list() if manifest.task == "image"}
+    if installed := drawing.get(PICTOGRAM):
+        wanted = installed.source == FromFreehold.source and not FromFreehold().is_in(installed)
+    else:
+        wanted = not drawing and services.settings.default_image in ("", PICTOGRAM)
+    return PICTOGRAM if wanted and store.has(TEXT_MODEL) else ""
 
 
 def _install_bundled(services: Services) -> None:

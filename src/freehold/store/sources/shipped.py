@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import ClassVar
 
 from freehold.errors import DigestMismatch, StoreError
 from freehold.store.manifest import Manifest
@@ -30,6 +31,7 @@ class FromFreehold:
     """A source: the pictogram model. Its text model is taken from the store where the starter is installed, else pulled."""
 
     name: str = PICTOGRAM
+    source: ClassVar[str] = "package:freehold"
 
     def is_in(self, installed: Manifest) -> bool:
         """Not what another version of Freehold installed that knew less, or else, of the same weights."""
@@ -60,7 +62,7 @@ def _shipped() -> bytes:
 
 def _terms() -> Terms:
     return Terms(
-        source="package:freehold",
+        source=FromFreehold.source,
         task="image",
         engine="pictogram",
         license="OFL-1.1",
