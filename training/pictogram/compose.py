@@ -28,7 +28,7 @@ COLOURS = {
     "purple": (142, 62, 182), "pink": (246, 122, 176), "brown": (132, 84, 54), "black": (44, 46, 50), "white": (238, 240, 242),
     "gray": (146, 150, 156),
 }  # fmt: skip
-_SYMBOLS = 8
+SYMBOLS = 8
 _THINGS = (3, 4, 5, 6, 7)  # groups whose pictograms are coloured, counted and paired
 NUMBERS = ("two", "three")
 
@@ -230,7 +230,7 @@ def main(seed: int = 1) -> None:
     code = Code.fitted(pictures)
     code.save()
     rows: list[dict[str, Any]] = [
-        {"kind": "base", "captions": captions, "shown": pictograms[i].group != _SYMBOLS}
+        {"kind": "base", "captions": captions, "shown": pictograms[i].group != SYMBOLS}
         for i, captions in enumerate(said(pictograms))
     ]
     latents = [code.encode(pictures).astype(np.float16)]

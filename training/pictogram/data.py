@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import sources
+from compose import COLOURS, SYMBOLS
+from everyday import EVERYDAY
+from pictograms import load
 
-KINDS = ("base", "near", "colour", "pair", "count", "colour count", "small", "mirror")
+KINDS = ("base", "near", "colour", "pair", "count", "colour count", "small", "mirror", "common")
 SHARES = {
-    "names": dict(zip(KINDS, (0.5, 0.12, 0.15, 0.08, 0.06, 0.04, 0.04, 0.03), strict=True)),
-    "colours": dict(zip(KINDS, (0.3, 0.08, 0.42, 0.05, 0.04, 0.05, 0.03, 0.03), strict=True)),
+    "names": dict(zip(KINDS, (0.5, 0.12, 0.15, 0.08, 0.06, 0.04, 0.04, 0.03, 0.0), strict=True)),
+    "colours": dict(zip(KINDS, (0.3, 0.08, 0.42, 0.05, 0.04, 0.05, 0.03, 0.03, 0.0), strict=True)),
+    "several": dict(zip(KINDS, (0.42, 0.08, 0.15, 0.07, 0.06, 0.04, 0.03, 0.03, 0.12), strict=True)),
 }  # how often each kind of picture is drawn
+_COMMON = 5  # pictograms at least that share a word
 
 
 class Whitener:
@@ -68,11 +75,34 @@ class Text:
         return self(torch.tensor([self.captions[caption] for caption in captions]))
 
 
+def common(known: Iterable[str]) -> list[dict[str, Any]]:
+    """Rows of words that many pictograms share and none has for its name, "fruit" or "animal": each is drawn as any of them,
+    so that there is something for chance to decide."""
+    pictograms = load()[0]
+    sharing: dict[str, list[int]] = {}
+    for i, pictogram in enumerate(pictograms):
+        for word in pictogram.words if pictogram.group != SYMBOLS else ():
+            sharing.setdefault(word, []).append(i)
+    taken = {*EVERYDAY, *COLOURS, *(p.name for p in pictograms)}
+    words = [word for word in sharing if len(sharing[word]) >= _COMMON and word in known and word not in taken]
+    count = sum(len(sharing[word]) for word in words)
+    return [
+        {"kind": "common", "captions": [(word, count / len(words) / len(sharing[word]))], "base": base}
+        for word in words
+        for base in sharing[word]
+    ]
+
+
 class Rows:
     def __init__(self, text: Text, shares: dict[str, float]) -> None:
         rows = json.loads((sources.HOME / "rows.json").read_text())
         self.latents = np.load(sources.HOME / "latents.npy", mmap_mode="r")
         near = json.loads((sources.HOME / "near.json").read_text())
+        if shares["common"]:
+            several = common(text.captions)
+            rows += several
+            there = {row["captions"][0][0] for row in several}
+            near = [(word, base) for word, base in near if word not in there]
         rows += [{"kind": "near", "captions": [(word, 1.0)], "base": base} for word, base in near]
         count = Counter(row["kind"] for row in rows)
         weights, pictures, captions = [], [], []
