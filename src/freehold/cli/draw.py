@@ -73,35 +73,27 @@ def draw(session: Session, prompt: str, output: Path | None, count: int, as_json
     negative = fields.pop("negative")
     body = {**fields, "prompt": prompt, "output_format": form, "negative_prompt": negative}
     asked = {name: value for name, value in body.items() if value is not None}
-    server, rows, seen, remarks = session.server(), [], set[str](), set[str]()
+    server, rows = session.server(), []
     with board() as progress:
         for number in range(count):
             if fields["seed"] is not None:
                 asked["seed"] = fields["seed"] + number
             name = f"picture {number + 1} of {count}" if count > 1 else "picture"
             began = time.monotonic()
-            told = _drawn(server, asked, functools.partial(progress.show, name), remarks.add)
-            if told["b64_json"] in seen:
-                remarks.add(f"This model draws the same picture again: {number} of {count} are written. Say it in other words.")
-                break
-            seen.add(told["b64_json"])
+            told = _drawn(server, asked, functools.partial(progress.show, name))
             path = _written(told, output, prompt, number if count > 1 else None)
             seconds = round(time.monotonic() - began, 2)
             rows.append({"path": str(path), "size": told["size"], "seed": told["seed"], "seconds": seconds})
-    for remark in sorted(remarks):
-        click.echo(remark, err=True)
     if as_json:
         print_json({"pictures": rows})
     else:
         print("\n".join(row["path"] for row in rows))
 
 
-def _drawn(server: Client, body: dict[str, Any], show: Callable[[_Drawing], None], remark: Callable[[str], None]) -> Any:
+def _drawn(server: Client, body: dict[str, Any], show: Callable[[_Drawing], None]) -> Any:
     """The event of the finished picture. Raises ServerError."""
     with server.answer("/v1/images/generations", {**body, "stream": True}) as response:
         expected = response.headers.get("x-freehold-estimate", "")
-        if idle := response.headers.get("x-freehold-ignored"):
-            remark(f"Without effect with this model: {idle}.")
         for line in response:
             if step := _STEP.match(line.decode("utf-8", "replace")):
                 show(_Drawing(int(step[1]), int(step[2]), expected))

@@ -180,9 +180,8 @@ def _answer(
 ) -> Response:
     """`held` is what must outlive the handler."""
     value: Drawing = parsed.value
-    known = outlook(services, entry)
-    headers = ignored((*parsed.ignored, *known.unheeded(value)))
-    if (expected := known.estimate(value)) is not None:
+    headers = ignored(parsed.ignored)
+    if (expected := outlook(services, entry).estimate(value)) is not None:
         headers["x-freehold-estimate"] = str(expected)
 
     async def after(client: EngineClient) -> None:

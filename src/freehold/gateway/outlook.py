@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +18,12 @@ from freehold.routing.catalog import Entry
 _SIDE, _STEPS = 1024, 30  # of a model that says nothing of itself
 _LOOK = 10.0  # seconds for the worker's own figures
 _UNETS = "unet"
-_USUAL: Mapping[str, object] = {"n": 1, "steps": 1, "quality": "medium", "partial_images": 0}
 
 
 @dataclass(frozen=True)
 class Outlook:
     """`known` are the paces that were measured, newest last; `denoiser` is None where nothing is known of it;
-    `one_size` says that each picture is drawn in the usual size, and then enlarged; `idle` are fields that change nothing."""
+    `one_size` says that each picture is drawn in the usual size, and then enlarged."""
 
     side: int
     steps: int
@@ -34,11 +32,10 @@ class Outlook:
     gpu: bool
     cores: int
     one_size: bool = False
-    idle: frozenset[str] = frozenset()
 
     def estimate(self, value: Drawing | None = None) -> Estimate | None:
         """For one request, all of its pictures, or for one picture as the model usually draws it."""
-        order = {name: each for name, each in value.order().items() if name not in self.idle} if value is not None else {}
+        order = value.order() if value is not None else {}
         width, height = map(int, order["size"].split("x")) if order.get("size", "auto") != "auto" else (self.side, self.side)
         steps = order.get("steps") or self._steps(order.get("quality", "medium"))
         pixels, count = self.side**2 if self.one_size else width * height, order.get("n", 1)
@@ -49,10 +46,6 @@ class Outlook:
 
     def _steps(self, quality: str) -> int:
         return {"low": math.ceil(self.steps / 2), "high": self.steps + max(1, self.steps // 2)}.get(quality, self.steps)
-
-    def unheeded(self, value: Drawing) -> list[str]:
-        """Fields of a request that ask for something else than usual, and change nothing in this model's pictures."""
-        return sorted(name for name, each in value.order().items() if name in self.idle and each != _USUAL.get(name))
 
     def card(self) -> dict[str, Any]:
         """For the model's description."""
@@ -75,7 +68,6 @@ def outlook(services: Services, entry: Entry) -> Outlook:
         gpu=any(share.device != HOST for share in plan.memory),
         cores=plan.knobs.threads,
         one_size=bool(options.get("one_size", False)),
-        idle=frozenset(options.get("idle", ())),
     )
 
 

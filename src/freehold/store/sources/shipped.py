@@ -22,7 +22,6 @@ PICTOGRAM = "pictogram"
 _WEIGHTS = "pictogram.safetensors"
 _SHA256 = "a0d10fe0e3e7c6bca2eacb5112f2b483bc1375db7e0b2335e2acf99c138314a9"
 TEXT_MODEL = "all-minilm:22m"
-_IDLE = ("n", "partial_images", "quality", "seed", "steps")  # fields that change nothing: the same words, the same picture
 _MEMORY = 256 * 2**20  # bytes: as measured (models/pictogram/README.md), with a little room
 
 
@@ -72,7 +71,6 @@ def _terms() -> Terms:
             "one_size": True,
             "steps": 1,
             "guidance": 1.0,
-            "idle": list(_IDLE),
             "slots": 1,
             "memory_bytes": _MEMORY,
         },

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
@@ -60,9 +60,6 @@ class Pictograms:
 
     def job(self, asked: Asked) -> Job:
         _check(asked)
-        if asked.images and asked.mask is None and not self._network.refines:
-            message = "This model draws from words, or into the hole of a mask; it does not start from a picture."
-            raise Refused(message, param="model", code="unsupported_model")
         told, tokens, guidance = self._told(asked)
         size = _size(asked)
         course, finish = self._course(asked, guidance, size)
@@ -86,11 +83,7 @@ class Pictograms:
             image = self._picture(job, sampled(self._network, job.told, seed, job.course, after))
             return Drawn(encoded(image, asked.form, asked.compression), seed, *image.size)
 
-        if self._network.refines:
-            drawn = list(self._cores.map(one, seeds))
-        else:  # the same picture whatever the seed
-            first = one(seeds[0])
-            drawn = [replace(first, seed=seed) for seed in seeds]
+        drawn = list(self._cores.map(one, seeds))
         if len(seeds) == 1 and not due:
             took = time.monotonic() - began
             each = (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else took
@@ -123,7 +116,7 @@ class Pictograms:
             raise Refused(message, param=param, code="context_length_exceeded") from None
 
     def _course(self, asked: Asked, guidance: float, size: tuple[int, int]) -> tuple[Course, Finish]:
-        steps = (asked.steps or self._steps(asked.quality)) if self._network.refines else 1
+        steps = asked.steps or self._steps(asked.quality)
         if not asked.images:
             return Course(steps, guidance), lambda drawn: grounded(placed(drawn, size), asked.background)
         image = grounded(asked.images[0], asked.background)

@@ -41,18 +41,13 @@ class Heard:
 
 
 class Network:
-    """`refines` says whether it has the blocks that look at a picture in the making. Without them it is the canvas alone: the
-    same picture for the same words, whatever the noise."""
-
     def __init__(self, weights: Mapping[str, Array]):
         """Raises Unfit where a weight is missing or has another shape."""
         self._w, self._canvas = weights, Canvas(weights)
         self._blocks = sum(name.endswith(".qkv.weight") for name in weights)
-        self.refines = self._blocks > 0
         try:
-            if self.refines:
-                self._heads = weights["blocks.0.gain"].shape[2]
-                self.width = weights["enter.weight"].shape[0]
+            self._heads = weights["blocks.0.gain"].shape[2]
+            self.width = weights["enter.weight"].shape[0]
             if any(weights[name].shape != shape for name, shape in self._expected().items()):
                 raise Unfit("its weights have other shapes than this version knows")
         except (KeyError, IndexError):
@@ -60,17 +55,13 @@ class Network:
 
     def _expected(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the weights that lie between the parts."""
-        known: dict[str, tuple[int, ...]] = {
+        width = self.width // self._heads * self._heads
+        return {
             "canvas.halved": (4 * NUMBERS, NUMBERS),
             "canvas.order": (WORDS, 128),
             "nothing": (_TEXT,),
             "words.matrix": (_TEXT, _TEXT),
             "sentences.matrix": (_TEXT, _TEXT),
-        }
-        if not self.refines:
-            return known
-        width = self.width // self._heads * self._heads
-        return known | {
             "enter.weight": (width, NUMBERS),
             "place": (SQUARES, width),
             "word.weight": (width, _TEXT),
@@ -85,8 +76,6 @@ class Network:
         words = self._whitened(told.words, "words") * told.given[..., None]
         count = len(sentence)
         canvas = self._canvas.first(sentence, words, told.given)
-        if not self.refines:
-            return Heard(sentence, canvas, (), (), asked)
         start = np.broadcast_to(self._w["start"], (count, 1, self.width))
         spoken = normal(np.concatenate([start, linear(self._w, words, "word") + self._w["order"]], 1))
         pairs = [self._split(linear(self._w, spoken, f"blocks.{i}.told"), 2) for i in range(self._blocks)]
@@ -96,8 +85,6 @@ class Network:
 
     def foresee(self, noisy: Array, time: float, heard: Heard) -> Array:
         """The picture [b, 64, 64] foreseen in `noisy` at `time`, from 0 for noise to 1 for the picture."""
-        if not self.refines:
-            return heard.canvas
         angles = np.float32(time) * np.exp(np.linspace(0, 6, 32, dtype=np.float32))
         moment = np.concatenate([np.sin(angles), np.cos(angles)])[None]
         when = linear(self._w, silu(linear(self._w, moment, "when.0")), "when.2")
