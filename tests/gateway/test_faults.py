@@ -107,6 +107,7 @@ def assert_ends_with_an_error_event(events: list[str]) -> dict[str, Any]:
 
 
 def test_a_worker_killed_under_32_streams_ends_each_of_them_with_an_error_event(server: Server) -> None:
+    until(lambda: [each["state"] for each in server.get("/api/ps")[2]["workers"]] == ["ready"] * 2)
     before, shared = open_files(server.pid), set(Path("/dev/shm").iterdir())
     streams = [Stream(server, directive(tokens=10_000, token_delay_s=0.05)) for _ in range(MANY)]
     for stream in streams:

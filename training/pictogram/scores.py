@@ -3,7 +3,8 @@
     PYTHONPATH=../../src python scores.py MODEL.safetensors ENCODER.gguf OUT
 
 ENCODER is the starter embedding model (its file in the store). Writes OUT/scores.json, OUT/grid.png (64 fixed prompts, failures
-included), OUT/nearest.png (16 of them beside the nearest training pictures) and OUT/NNN.png of every judged name.
+included), OUT/nearest.png (16 of them beside the nearest training pictures), OUT/seeds.png (six prompts, eight seeds each) and
+OUT/NNN.png of every judged name.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from judge import Judge, on_white, plain, ranks, unmultiplied
 from pictograms import SIDE, load
 
 _NAMES = 200
-_STEPS, _GUIDANCE = 1, 1.0
 # Sixty-four prompts that were fixed before anything was drawn; the last two rows ask for what was never learnt.
 GRID = tuple(
     prompt.strip()
@@ -49,11 +49,13 @@ GRID = tuple(
     )
     for prompt in row.split(",")
 )
+SEEDS = ("lion", "fruit", "animal", "building", "music", "a blue car")  # each with eight seeds
 _HUES = {"red": 0, "orange": 30, "yellow": 50, "green": 115, "blue": 215, "purple": 280, "pink": 335}
 
 
 class Studio:
-    def __init__(self, model: Path, encoder: Path) -> None:
+    def __init__(self, model: Path, encoder: Path, course: Course) -> None:
+        self.course = course
         weights = load_weights(model)
         self.network, self.code = Network(weights), Code(weights)
         self.reader = Reader(encoder, "/tmp/pictogram-scores.sock", 1)
@@ -62,8 +64,8 @@ class Studio:
     def draw(self, prompt: str, seed: int = 0) -> Image.Image:
         """RGBA."""
         began = time.process_time()
-        told = [self.reader.read(prompt)[0], nothing_said()][: 1 if _GUIDANCE == 1 else 2]
-        latents = sampled(self.network, told, seed, Course(_STEPS, _GUIDANCE), lambda step, foreseen: None)
+        told = [self.reader.read(prompt)[0], nothing_said()][: 1 if self.course.guidance == 1 else 2]
+        latents = sampled(self.network, told, seed, self.course, lambda step, foreseen: None)
         image = shown(self.code.decode(latents))
         self.seconds.append(time.process_time() - began)
         return image
@@ -143,6 +145,13 @@ def nearest(images: list[Image.Image]) -> list[tuple[Image.Image, float]]:
     return found
 
 
+def apart(images: list[Image.Image]) -> float:
+    """The mean difference (0 to 255) of two of some pictures on white."""
+    real = np.stack([np.asarray(grounded(image, "opaque"), np.float32) for image in images])
+    pairs = [np.abs(real[i] - real[j]).mean() for i in range(len(real)) for j in range(i)]
+    return round(float(np.mean(pairs)), 1)
+
+
 def sheet(images: list[Image.Image], columns: int, path: Path) -> None:
     whole = Image.new("RGB", (columns * SIDE, -(-len(images) // columns) * SIDE), "white")
     for i, image in enumerate(images):
@@ -155,19 +164,24 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--guidance", type=float, default=2.0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    studio = Studio(options.model, options.encoder)
+    studio = Studio(options.model, options.encoder, Course(options.steps, options.guidance))
     grid = [studio.draw(prompt) for prompt in GRID]
     sheet(grid, 8, options.out / "grid.png")
     some = grid[::4]
     beside = nearest(some)
     sheet([image for pair in zip(some, beside, strict=True) for image in (pair[0], pair[1][0])], 8, options.out / "nearest.png")
+    chance = [[studio.draw(prompt, seed) for seed in range(8)] for prompt in SEEDS]
+    sheet([image for row in chance for image in row], 8, options.out / "seeds.png")
     found = {
         "recognised": judged(studio, options.out),
         "colours": coloured(studio),
         "distance to the nearest training picture": [round(away, 1) for _, away in beside],
+        "difference of seeds": {prompt: apart(row) for prompt, row in zip(SEEDS, chance, strict=True)},
         "processor seconds of a picture": round(float(np.median(studio.seconds)), 3),
     }
     (options.out / "scores.json").write_text(json.dumps(found, indent=1))
