@@ -113,5 +113,5 @@ def test_nothing_ends_late(jumping: Server) -> None:
         began = time.monotonic()
         status, _, body = jumping.post(CHAT, payload(text, stream=True))
         assert status == 504 or "engine_timeout" in str(body)
-        assert limit * 0.9 <= time.monotonic() - began < limit + 2
+        assert limit * 0.9 <= time.monotonic() - began < limit + 8
     until(lambda: jumping.worker("fake")["busy"] == 0)

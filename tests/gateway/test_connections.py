@@ -57,7 +57,7 @@ def test_a_head_that_does_not_come_is_a_408_after_the_header_timeout(impatient: 
     began = time.monotonic()
     with Raw(impatient.port, b"GET /livez HTTP/1.1\r\nHost: loc") as slow:
         assert_envelope(slow.answer(), 408, "header_timeout")
-        assert 0.45 <= time.monotonic() - began < 2
+        assert 0.45 <= time.monotonic() - began < 8
         assert slow.ended()
     assert impatient.metric("freehold_connections_refused_total", reason="header_timeout") >= 1
 
@@ -71,7 +71,7 @@ def test_a_head_that_trickles_has_no_more_time_than_one_that_stands_still(impati
             with contextlib.suppress(TimeoutError):
                 if slow.socket.recv(1):
                     break
-    assert 0.45 <= time.monotonic() - began < 2
+    assert 0.45 <= time.monotonic() - began < 8
 
 
 def test_a_slow_head_on_a_used_connection_is_cut_as_well(impatient: Server) -> None:

@@ -407,7 +407,7 @@ async def test_who_waits_for_others_fetches_is_told_to_come_back() -> None:
     async with world(silent) as there:
         given = services(there, fetches=1, fetch_timeout=0.3)
         first = asyncio.create_task(unseen(given, "http://a.example/"))
-        while not there.asked:
+        while not (there.asked or first.done()):
             await asyncio.sleep(0.01)
         second = await unseen(given, "http://b.example/")
         assert {(await first).status, second.status} <= {400, 503}
