@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ SHARES = {
     "colours": dict(zip(KINDS, (0.3, 0.08, 0.42, 0.05, 0.04, 0.05, 0.03, 0.03, 0.0), strict=True)),
     "several": dict(zip(KINDS, (0.36, 0.07, 0.25, 0.06, 0.05, 0.04, 0.03, 0.02, 0.12), strict=True)),
 }  # how often each kind of picture is drawn
-_COMMON = 5  # pictograms at least that share a word
+_COMMON, _MODES = 5, 3  # pictograms at least that share a word; and how many of them it is drawn as
 
 
 class Whitener:
@@ -58,6 +57,7 @@ class Text:
     def __init__(self) -> None:
         kept = np.load(sources.HOME / "text.npz")
         words, sentences = kept["words"].astype(np.float32), kept["sentences"].astype(np.float32)
+        self._plain = sentences
         self.captions = {caption: i for i, caption in enumerate(kept["captions"].tolist())}
         self.vocabulary = {word: i + 1 for i, word in enumerate(kept["vocabulary"].tolist())}
         self.of_words, self.of_sentences = _whiteners(words[1:], sentences)
@@ -71,26 +71,29 @@ class Text:
         places = self.places[ids]
         return self.sentences[ids], self.table[places], (places > 0).float()
 
+    def vectors(self, captions: list[str]) -> np.ndarray:
+        """[n, 384] as the text model gives them."""
+        return self._plain[[self.captions[caption] for caption in captions]]
+
     def of(self, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         return self(torch.tensor([self.captions[caption] for caption in captions]))
 
 
-def common(known: Iterable[str]) -> list[dict[str, Any]]:
-    """Rows of words that many pictograms share and none has for its name, "fruit" or "animal": each is drawn as any of them,
-    so that there is something for chance to decide."""
+def common(text: Text) -> list[dict[str, Any]]:
+    """Rows of words that many pictograms share and none has for its name, "fruit" or "animal": each is drawn as any of the few
+    whose names are nearest to it, so that there is something for chance to decide."""
     pictograms = load()[0]
     sharing: dict[str, list[int]] = {}
     for i, pictogram in enumerate(pictograms):
-        for word in pictogram.words if pictogram.group != SYMBOLS else ():
+        for word in pictogram.words if pictogram.group != SYMBOLS and pictogram.name in text.captions else ():
             sharing.setdefault(word, []).append(i)
     taken = {*EVERYDAY, *COLOURS, *(p.name for p in pictograms)}
-    words = [word for word in sharing if len(sharing[word]) >= _COMMON and word in known and word not in taken]
-    count = sum(len(sharing[word]) for word in words)
-    return [
-        {"kind": "common", "captions": [(word, count / len(words) / len(sharing[word]))], "base": base}
-        for word in words
-        for base in sharing[word]
-    ]
+    rows = []
+    for word, those in sharing.items():
+        if len(those) >= _COMMON and word in text.captions and word not in taken:
+            near = text.vectors([pictograms[i].name for i in those]) @ text.vectors([word])[0]
+            rows += [{"kind": "common", "captions": [(word, 1.0)], "base": those[i]} for i in near.argsort()[::-1][:_MODES]]
+    return rows
 
 
 class Rows:
@@ -99,7 +102,7 @@ class Rows:
         self.latents = np.load(sources.HOME / "latents.npy", mmap_mode="r")
         near = json.loads((sources.HOME / "near.json").read_text())
         if shares["common"]:
-            several = common(text.captions)
+            several = common(text)
             rows += several
             there = {row["captions"][0][0] for row in several}
             near = [(word, base) for word, base in near if word not in there]
