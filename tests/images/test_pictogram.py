@@ -20,7 +20,7 @@ from freehold.store.manifest import File, Manifest
 from freehold.store.store import Store
 from freehold.workers.pictogram.code import Code
 from freehold.workers.pictogram.network import Network, Told
-from freehold.workers.pictogram.pictures import numbers, shown, untouched
+from freehold.workers.pictogram.pictures import lifted, numbers, shown, untouched
 from freehold.workers.pictogram.sampler import Course, nothing_said, sampled
 from freehold.workers.pictogram.weights import Unfit, load
 from freehold.workers.pictogram.words import words_of
@@ -229,6 +229,33 @@ def test_pictures_and_numbers_are_each_others_way_back() -> None:
     code = Code(tensors())
     latents = np.random.default_rng(1).normal(0, 0.1, (64, 64)).astype(np.float32)
     assert code.encode(code.decode(latents) * 0 + 0.5) == pytest.approx(np.zeros((64, 64)), abs=1e-4)
+
+
+@pytest.mark.parametrize("ground", [(255, 255, 255), (20, 90, 160)])
+def test_things_are_lifted_off_a_ground_of_one_colour(ground: tuple[int, int, int]) -> None:
+    image = Image.new("RGB", (96, 96), ground)
+    image.paste((200, 30, 40), (24, 40, 96, 90))  # reaches the edge
+    image.paste(ground, (40, 50, 50, 60))  # what is enclosed is no ground
+    things, colour = lifted(image)
+    assert colour == ground
+    seen = things.resize((96, 96)).getchannel("A")
+    assert [seen.getpixel(place) for place in ((5, 5), (60, 5), (60, 65), (90, 65), (45, 55))] == [0, 0, 255, 255, 255]
+
+
+def test_a_picture_that_has_no_such_ground_is_taken_whole() -> None:
+    clear = photo(64, 64).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize((64, 64)))
+    for image in (Image.linear_gradient("L").convert("RGB"), clear):
+        assert lifted(image) == (image, (255, 255, 255))
+
+
+def test_what_is_drawn_from_a_picture_stands_on_its_ground(worker: Worker) -> None:
+    image = Image.new("RGB", (64, 64), (10, 200, 30))
+    image.paste((200, 30, 40), (20, 20, 44, 44))
+    drawn = image_of(worker.form("/v1/images/variations", {"image": png(image)}, strength=0.05)[1])
+    corner = drawn.getpixel((1, 1))
+    assert isinstance(corner, tuple)
+    assert max(abs(one - other) for one, other in zip(corner, (10, 200, 30), strict=True)) < 40
 
 
 def test_squares_without_a_hole_are_kept() -> None:

@@ -17,8 +17,6 @@ from compose import Code
 from data import Text
 from model import Shape
 
-_LEARNT = 500_000  # samples of flow matching
-
 
 def eight_bits(name: str, matrix: Tensor) -> dict[str, Tensor]:
     """A matrix [rows, columns] as whole numbers, and the factor of each row that errs least of a few."""
@@ -41,13 +39,7 @@ def eight_bits(name: str, matrix: Tensor) -> dict[str, Tensor]:
 
 def weights(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     kept = torch.load(checkpoint)
-    # Blocks that have not learnt are not worth their place.
-    canvas_alone = kept["samples"] < _LEARNT
-    found: dict[str, Tensor] = {
-        name: value
-        for name, value in kept["smooth"].items()
-        if name != "rates" and (not canvas_alone or name.startswith(("canvas.", "nothing")))
-    }
+    found: dict[str, Tensor] = {name: value for name, value in kept["smooth"].items() if name != "rates"}
     text, code = Text(), Code.load()
     for name, whitener in (("words", text.of_words), ("sentences", text.of_sentences)):
         found[f"{name}.mean"] = torch.from_numpy(whitener.mean).float()

@@ -16,7 +16,7 @@ from freehold.workers.images.drawing import Drawn, Pace, Tokens, Watch, partial_
 from freehold.workers.images.request import Asked, parsed
 from freehold.workers.pictogram.code import SIDE, Code
 from freehold.workers.pictogram.network import SQUARES, Network, Told
-from freehold.workers.pictogram.pictures import grounded, numbers, placed, resized, shown, untouched
+from freehold.workers.pictogram.pictures import grounded, lifted, numbers, placed, resized, shown, untouched
 from freehold.workers.pictogram.sampler import Course, nothing_said, sampled
 from freehold.workers.pictogram.weights import Array
 from freehold.workers.pictogram.words import Reader, TooLong
@@ -120,15 +120,19 @@ class Pictograms:
         if not asked.images:
             return Course(steps, guidance), lambda drawn: grounded(placed(drawn, size), asked.background)
         image = grounded(asked.images[0], asked.background)
-        picture = self._code.encode(numbers(image))
+        things, ground = lifted(image)
+        picture = self._code.encode(numbers(things))
+
+        def ready(drawn: Image.Image) -> Image.Image:
+            return resized(grounded(drawn, asked.background, ground), size)
+
         if asked.mask is None:
             strength = asked.strength or _STRENGTH[asked.kind]
-            course = Course(max(1, round(steps * strength)), guidance, 1 - strength, picture)
-            return course, lambda drawn: resized(grounded(drawn, asked.background), size)
+            return Course(max(1, round(steps * strength)), guidance, 1 - strength, picture), ready
         gap = hole(asked.mask, asked.images[0])
         still, where = resized(image, size), gap.resize(size, Image.Resampling.NEAREST)
         course = Course(steps, guidance, 0.0, picture, untouched(gap))
-        return course, lambda drawn: Image.composite(resized(grounded(drawn, asked.background), size), still, where)
+        return course, lambda drawn: Image.composite(ready(drawn), still, where)
 
     def _steps(self, quality: str) -> int:
         return {"low": math.ceil(self._usual / 2), "high": self._usual + self._usual // 2}.get(quality, self._usual)

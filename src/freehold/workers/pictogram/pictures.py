@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -9,7 +11,12 @@ from freehold.workers.images.canvas import flat
 from freehold.workers.pictogram.code import SIDE
 from freehold.workers.pictogram.weights import Array
 
+Colour = tuple[int, int, int]
+
 _ACROSS = 8  # squares of a side
+_WHITE: Colour = (255, 255, 255)
+_NEAR = 20  # of 255, how far a ground's pixels may be from its colour
+_MOST_OF_EDGE = 0.6
 
 
 def numbers(image: Image.Image) -> Array:
@@ -42,9 +49,45 @@ def placed(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return ground
 
 
-def grounded(image: Image.Image, background: str) -> Image.Image:
-    """On white, unless it is to be transparent."""
-    return image.convert("RGBA") if background == "transparent" else flat(image)
+def grounded(image: Image.Image, background: str, colour: Colour = _WHITE) -> Image.Image:
+    """On a ground of that colour, unless it is to be transparent."""
+    if background == "transparent":
+        return image.convert("RGBA")
+    if colour != _WHITE and image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, colour), image)
+    return flat(image)
+
+
+def lifted(image: Image.Image) -> tuple[Image.Image, Colour]:
+    """Things on a ground of one colour as things on none, as all that is drawn stands; and the colour. Another picture as it
+    is.
+
+    The ground is what has the colour of most of the edge, as far as it reaches from there.
+    """
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
+        return image, _WHITE
+    small = image.convert("RGB").resize((2 * SIDE, 2 * SIDE), Image.Resampling.BILINEAR)
+    pixels = np.asarray(small, np.int16)
+    rim = np.zeros(pixels.shape[:2], bool)
+    rim[[0, -1]] = rim[:, [0, -1]] = True
+    ground = np.median(pixels[rim], 0)
+    alike = np.abs(pixels - ground).max(-1) <= _NEAR
+    if alike[rim].mean() < _MOST_OF_EDGE:
+        return image, _WHITE
+    small.putalpha(Image.fromarray(np.where(_reached(rim & alike, alike), np.uint8(0), np.uint8(255))))
+    red, green, blue = (int(value) for value in ground)
+    return small, (red, green, blue)
+
+
+def _reached(start: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """All that can be come to from `start` by steps up, down and sideways within `where`."""
+    found = start
+    while True:
+        wide = np.pad(found, 1)
+        grown = (wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]) & where
+        if (grown == found).all():
+            return found
+        found = grown
 
 
 def untouched(hole: Image.Image) -> Array:
