@@ -205,6 +205,40 @@ async def test_words_of_what_is_forgotten_are_not_told(listening: Listening) -> 
     await listening.until(lambda: listening.told[2:] == ["cleared", "session.updated", "delta"])
 
 
+async def test_a_turn_that_ends_after_it_was_forgotten_is_not_told_nor_taken_for_the_next(listening: Listening) -> None:
+    recogniser = listening.recogniser
+    await listening.ear.put(Hear(b"12"))
+    recogniser.hears("session.updated")
+    recogniser.hears("speech_started")
+    await listening.until(lambda: listening.told[1:] == ["speech_started"])
+    await listening.ear.put(Forget())
+    await listening.until(lambda: recogniser.said[-1:] == ["clear"])
+    recogniser.hears("speech_stopped", audio_end_ms=700)
+    recogniser.hears("speech_started", audio_start_ms=900)
+    recogniser.hears("cleared")
+    await listening.until(lambda: listening.told[2:] == ["cleared"])
+    recogniser.hears("delta")  # of the turn that was forgotten
+    recogniser.hears("speech_started", audio_start_ms=1000)
+    recogniser.hears("completed", audio_end_ms=700)
+    recogniser.hears("speech_stopped", audio_end_ms=1500)
+    recogniser.hears("completed", audio_end_ms=1500)
+    await listening.until(lambda: listening.told[3:] == ["speech_started", "speech_stopped", "completed"])
+    assert listening.starts == [1000]
+
+
+async def test_a_turn_that_was_committed_before_something_is_forgotten_is_told(listening: Listening) -> None:
+    recogniser = listening.recogniser
+    await listening.ear.put(Hear(b"12"))
+    recogniser.hears("session.updated")
+    for order in (EndTurn(), Forget()):
+        await listening.ear.put(order)
+    await listening.until(lambda: recogniser.said[-1:] == ["clear"])
+    recogniser.hears("speech_stopped", audio_end_ms=700, committed=True)
+    recogniser.hears("cleared")
+    recogniser.hears("completed", audio_end_ms=700)
+    await listening.until(lambda: listening.told[1:] == ["speech_stopped", "cleared", "completed"])
+
+
 async def test_what_fails_is_told_once_and_heard_again_after_a_pause(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:

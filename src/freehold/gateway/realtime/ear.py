@@ -52,11 +52,15 @@ class Ear:
         self._heard_ms = 0.0  # of audio since the session began
         self._before_ms = 0  # of it before the line was opened, which counts from its own beginning
         self._turns = 0  # that are spoken or recognised
-        self._stale = 0  # orders after which what was said is forgotten, and which the recogniser has not carried out yet
+        self._waiting = 0  # orders that forget what was said, and which the recogniser was not told yet
+        self._asked = 0  # those that it was told, and has not carried out yet
+        self._greeted = False  # whether it has answered what a line begins with
+        self._lost = set[int]()  # where turns ended that were forgotten by then, and are recognised all the same
         self._working: asyncio.Task[None] | None = None
 
     async def put(self, order: Order) -> None:
         """Waits while the recogniser is far behind."""
+        self._waiting += isinstance(order, Forget | Listen)
         while self._held >= _MOST_HELD:
             self._room.clear()
             await self._room.wait()
@@ -74,6 +78,7 @@ class Ear:
 
     async def _take(self) -> Order:
         order = await self._orders.get()
+        self._waiting -= isinstance(order, Forget | Listen)
         if isinstance(order, Hear):
             self._held -= len(order.audio)
             self._heard_ms += len(order.audio) / self._bytes_a_ms
@@ -130,8 +135,9 @@ class Ear:
             except TimeoutError:
                 raise EngineTimeout(f"The recogniser was not there after {within:g} s; audio until now is lost.") from None
             line = await held.enter_async_context(lease.client.line(_PATH, within))
-            self._stale = 0
-            await self._restart(line, self._session())
+            self._asked, self._greeted = 0, False
+            self._lost.clear()
+            await line.tell(self._session())
             yield line
 
     def _entry(self) -> Entry:
@@ -170,7 +176,7 @@ class Ear:
                 self._rest()  # somebody who stopped in the middle of speech
 
     async def _restart(self, line: Line, told: str) -> None:
-        self._stale += 1
+        self._asked += 1
         await line.tell(told)
 
     async def _listen(self, line: Line) -> None:
@@ -179,15 +185,13 @@ class Ear:
                 told = json.loads(await line.receive())
             except (ValueError, RecursionError):
                 told = None
+            if self._is_of_what_is_forgotten(told):
+                continue
             match told:
                 case {"type": "speech_started"}:
                     self._work()
                 case {"type": "completed"}:
                     self._worked()
-                case {"type": "session.updated" | "cleared"}:
-                    self._stale -= 1
-                case {"type": "delta"} if self._stale > 0:
-                    continue  # of something that is forgotten by now
                 case {"type": "error"}:
                     raise _refused(told)
                 case {"type": str()}:
@@ -198,6 +202,25 @@ class Ear:
             await self._told({**told, **times})
             if told["type"] in _OVER and not self._waits():
                 self._rest()  # a turn may have been forgotten, or ended before its end was heard
+
+    def _is_of_what_is_forgotten(self, told: object) -> bool:
+        """Keeps count of what is forgotten. A turn that ended before that was carried out is recognised, and told to nobody."""
+        stale = self._waiting + self._asked > 0
+        match told:
+            case {"type": "session.updated" | "cleared"}:
+                self._asked, self._greeted = self._asked - self._greeted, True
+            case {"type": "speech_started"}:
+                return stale
+            case {"type": "delta"}:
+                return stale or bool(self._lost)
+            case {"type": "speech_stopped", "audio_end_ms": int(end), **more} if stale and "committed" not in more:
+                self._lost.add(end)
+                return True
+            case {"type": "completed", "audio_end_ms": int(end)} if end in self._lost:
+                self._lost.discard(end)
+                self._worked()
+                return True
+        return False
 
     # The lease. It is no gate, for the worker has its own; it keeps the model in memory, and counts it as used.
 

@@ -39,13 +39,17 @@ class Turn:
     start: float
     end: float
 
+    @property
+    def end_ms(self) -> int:
+        return round(1000 * self.end)
+
     async def completed(self) -> Event:
         segments = [await asyncio.wrap_future(piece) for piece in self.pieces]
         return {
             "type": "completed",
             "text": joined(segment.text for segment in segments),
             "audio_start_ms": round(1000 * self.start),
-            "audio_end_ms": round(1000 * self.end),
+            "audio_end_ms": self.end_ms,
             "seconds": round(self.end - self.start, 3),
         }
 
@@ -106,20 +110,18 @@ class Listener:
         if speaking:
             return events, None
         if self._turns and self._said:
-            events.append({"type": "speech_stopped", "audio_end_ms": round(1000 * self._said[1] / RATE)})
-            return events, self._turn(*self._said)
+            turn = self._turn(*self._said)
+            return [*events, {"type": "speech_stopped", "audio_end_ms": turn.end_ms}], turn
         self._pieces += map(self._recognised, self._cutter.advance(self._tape.length))
         return events, None
 
     def commit(self) -> tuple[list[Event], Turn]:
         """Ends what was said until now, speech or not."""
         self._cut(self._detector.end())
-        end = self._tape.length
         stopped = self._turns and self._speaking
-        events: list[Event] = [{"type": "speech_stopped", "audio_end_ms": round(1000 * end / RATE)}] if stopped else []
-        turn = self._turn(self._since, end)
+        turn = self._turn(self._since, self._tape.length)
         self.clear()
-        return events, turn
+        return [{"type": "speech_stopped", "audio_end_ms": turn.end_ms, "committed": True}] if stopped else [], turn
 
     @property
     def open(self) -> Open | None:

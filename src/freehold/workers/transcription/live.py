@@ -8,11 +8,12 @@ says what its binary frames hold, one channel; samples of pcm16 are little-endia
 now, {"type": "clear"} forgets it. Without turn detection only a commit ends it.
 
 The worker's frames are JSON: {"type": "session.updated"}, {"type": "cleared"}; {"type": "speech_started", "audio_start_ms"};
-{"type": "speech_stopped", "audio_end_ms"}; {"type": "completed", "text", "audio_start_ms", "audio_end_ms", "seconds"} for all
-that was said between two ends, in order; {"type": "error", "message", "param", "code"}, whose message is null where the worker
-itself has failed, which is the end. Times count from the session's first sample. With `deltas`, {"type": "delta", "text"} tells
-what of a turn is sure while it is spoken, and the rest of it before it is completed; those of a turn come after the one before
-it is completed. Together they are the text that completes it, but for words that were heard otherwise in the end.
+{"type": "speech_stopped", "audio_end_ms", "committed"}, the last where a commit stopped it; {"type": "completed", "text",
+"audio_start_ms", "audio_end_ms", "seconds"} for all that was said between two ends, in order; {"type": "error", "message",
+"param", "code"}, whose message is null where the worker itself has failed, which is the end. Times count from the session's
+first sample. With `deltas`, {"type": "delta", "text"} tells what of a turn is sure while it is spoken, and the rest of it
+before it is completed; those of a turn come after the one before it is completed. Together they are the text that completes
+it, but for words that were heard otherwise in the end.
 """
 
 from __future__ import annotations
