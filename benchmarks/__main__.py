@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import (
     dialects,
+    drawing,
     embeddings,
     engine,
     fit,
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "fit": fit.run,
     "speech": speech.run,
     "transcription": transcription.run,
+    "drawing": drawing.run,
     "native": native.run,
     "realtime": realtime.run,
 }
