@@ -200,6 +200,13 @@ def test_a_chat_completion_is_stored_listed_relabelled_and_deleted(client):
         client.chat.completions.retrieve(first.id)
 
 
+def test_labels_that_a_database_takes_for_one_are_one(client):
+    made = client.chat.completions.create(
+        model="fake", messages=[{"role": "user", "content": "hello"}], store=True, metadata={"a\u0000": "1", "a\ufffd": "2"}
+    )
+    assert client.chat.completions.retrieve(made.id).metadata == {"a\ufffd": "2"}
+
+
 def test_a_streamed_chat_is_stored_whole(client):
     with chat(client, "one two three", stream=True, n=2, metadata={"kind": "streamed"}) as chunks:
         identity = {chunk.id for chunk in chunks}.pop()

@@ -94,7 +94,8 @@ def _told(connection: Connection, identity: str, body: str) -> Body:
 
 
 def _label(connection: Connection, identity: str, metadata: Mapping[str, str]) -> None:
-    rows = [{"completion": identity, "name": _text(name), "value": _text(value)} for name, value in metadata.items()]
+    named = {_text(name): _text(value) for name, value in metadata.items()}
+    rows = [{"completion": identity, "name": name, "value": value} for name, value in named.items()]
     if rows:
         connection.execute(insert(labels), rows)
 
