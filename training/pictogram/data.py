@@ -19,7 +19,7 @@ KINDS = ("base", "near", "colour", "pair", "count", "colour count", "small", "mi
 SHARES = {
     "names": dict(zip(KINDS, (0.5, 0.12, 0.15, 0.08, 0.06, 0.04, 0.04, 0.03, 0.0), strict=True)),
     "colours": dict(zip(KINDS, (0.3, 0.08, 0.42, 0.05, 0.04, 0.05, 0.03, 0.03, 0.0), strict=True)),
-    "several": dict(zip(KINDS, (0.36, 0.07, 0.25, 0.06, 0.05, 0.04, 0.03, 0.02, 0.12), strict=True)),
+    "several": dict(zip(KINDS, (0.3, 0.07, 0.2, 0.05, 0.05, 0.03, 0.03, 0.02, 0.25), strict=True)),
 }  # how often each kind of picture is drawn
 _COMMON, _MODES = 5, 3  # pictograms at least that share a word; and how many of them it is drawn as
 

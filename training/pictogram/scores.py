@@ -58,7 +58,7 @@ class Studio:
         self.course = course
         weights = load_weights(model)
         self.network, self.code = Network(weights), Code(weights)
-        self.reader = Reader(encoder, "/tmp/pictogram-scores.sock", 1)
+        self.reader = Reader(encoder, f"/tmp/pictogram-scores-{os.getpid()}.sock", 1)
         self.seconds: list[float] = []
 
     def draw(self, prompt: str, seed: int = 0) -> Image.Image:
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--guidance", type=float, default=2.0)
     options = parser.parse_args()
     torch.set_num_threads(1)

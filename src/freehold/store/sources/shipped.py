@@ -20,7 +20,7 @@ from freehold.store.store import Store
 
 PICTOGRAM = "pictogram"
 _WEIGHTS = "pictogram.safetensors"
-_SHA256 = "a0d10fe0e3e7c6bca2eacb5112f2b483bc1375db7e0b2335e2acf99c138314a9"
+_SHA256 = "edc03bcf9ea25b484bbcae0b98d016974425869d3a7df79ab9ade7646d294c5f"
 TEXT_MODEL = "all-minilm:22m"
 _MEMORY = 256 * 2**20  # bytes: as measured (models/pictogram/README.md), with a little room
 
@@ -69,8 +69,8 @@ def _terms() -> Terms:
         options={
             "size": 128,
             "one_size": True,
-            "steps": 1,
-            "guidance": 1.0,
+            "steps": 8,
+            "guidance": 2.0,
             "slots": 1,
             "memory_bytes": _MEMORY,
         },

@@ -23,7 +23,7 @@ from freehold.workers.pictogram.words import Reader, TooLong
 from freehold.workers.serve import Refused
 
 _LEAST, _MOST = 16, 2048  # pixels of an answer's side
-_STEPS, _GUIDANCE = 16, 2.5
+_STEPS, _GUIDANCE = 8, 2.0
 _STRENGTH = {"edit": 0.8, "variation": 0.6}  # how far from the picture that was sent, 0 to 1
 
 Finish = Callable[[Image.Image], Image.Image]
