@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,15 @@ from freehold.fleet.engines import Deployment
 from freehold.hardware.plan import Knobs, Plan
 from freehold.store.manifest import File, Manifest
 from freehold.store.store import Store
+from freehold.workers.images.request import parsed
+from freehold.workers.images.server import Server as Endpoints
 from freehold.workers.pictogram.code import Code
 from freehold.workers.pictogram.network import Network, Told
 from freehold.workers.pictogram.pictures import lifted, numbers, shown, untouched
 from freehold.workers.pictogram.sampler import Course, nothing_said, sampled
 from freehold.workers.pictogram.weights import Unfit, load
 from freehold.workers.pictogram.words import words_of
+from freehold.workers.serve import Refused
 from tests.conftest import Server, fake_model, serving
 from tests.images.parts import Worker, data_of, image_of, photo, png, running
 from tests.images.pictograms import tensors, write
@@ -256,6 +261,21 @@ def test_what_is_drawn_from_a_picture_stands_on_its_ground(worker: Worker) -> No
     corner = drawn.getpixel((1, 1))
     assert isinstance(corner, tuple)
     assert max(abs(one - other) for one, other in zip(corner, (10, 200, 30), strict=True)) < 40
+
+
+async def test_a_request_is_looked_into_beside_the_event_loop() -> None:
+    seen: list[int] = []
+
+    def job(asked: Any) -> None:
+        seen.append(threading.get_ident())
+        raise Refused("No.")
+
+    nobody: Any = None
+    artist: Any = SimpleNamespace(job=job)
+    with pytest.raises(Refused):
+        await Endpoints(artist)._answer(nobody, parsed("generation", {"prompt": "a lion"}))
+    assert len(seen) == 1
+    assert threading.get_ident() not in seen
 
 
 def test_squares_without_a_hole_are_kept() -> None:

@@ -32,7 +32,7 @@ class Server(Generic[J]):
 
     def __init__(self, artist: Artist[J]):
         self._artist = artist
-        self._turn = asyncio.Semaphore(1)
+        self._preparing, self._turn = asyncio.Lock(), asyncio.Semaphore(1)
 
     def routes(self) -> list[Route]:
         return [
@@ -45,7 +45,7 @@ class Server(Generic[J]):
     async def ready(self) -> None:
         """Draws a picture as small as the model can."""
         asked = self._artist.trial()
-        job = self._artist.job(asked)
+        job = await self._job(asked)
         async with self._turn:
             await asyncio.to_thread(self._artist.draw, asked, job, [0], Watch())
         self._artist.pace = None
@@ -75,8 +75,13 @@ class Server(Generic[J]):
             gap = await asyncio.to_thread(decoded, await mask.read(), most, "mask") if isinstance(mask, UploadFile) else None
         return parsed(kind, table, pictures, gap)
 
+    async def _job(self, asked: Asked) -> J:
+        """Raises Refused. One after the other, and beside the event loop: a large picture takes its time to be taken apart."""
+        async with self._preparing:
+            return await asyncio.to_thread(self._artist.job, asked)
+
     async def _answer(self, request: Request, asked: Asked) -> Response:
-        job = self._artist.job(asked)
+        job = await self._job(asked)
         if asked.stream:
             return StreamingResponse(self._events(asked, job), media_type="text/event-stream")
         watch = Watch()
